@@ -1,0 +1,112 @@
+//! The doorbell: one page of MMIO that the hypervisor under test traps.
+//!
+//! The page has no device behind it. Each register is 64 bits wide and is accessed by one `str` or `ldr` of
+//! an X register, so that the syndrome is valid (ESR_ELx.ISV). It can be reached from every place, EL0
+//! included, and is answered by the outermost hypervisor: inner ones map it through.
+
+/// The intermediate physical address that the bundled targets use: a hole of QEMU's `virt` machine.
+pub const ADDRESS: u64 = 0x0db0_0000;
+/// Size of the page in bytes.
+pub const SIZE: u64 = 0x1000;
+
+/// Written: the case is over. The value is a [`crate::job::Status`].
+pub const END: u64 = 0x00;
+/// Written: be disturbed now. The value is a [`Disturbance`].
+pub const DISTURB: u64 = 0x08;
+/// Written: 1 opens the sweep window, 0 closes it. Only instructions inside a window are sweep points.
+pub const WINDOW: u64 = 0x10;
+/// Written: start a pass of a sweep: [`Sweep`] in bits 7:0, the point `k` in bits 63:8 (ignored by `step-all`).
+pub const SWEEP_BEGIN: u64 = 0x18;
+/// Read: end the pass; the value is the number of points that the windows of this pass had (`step-all`,
+/// `step-each`), or 1 if the timer fired inside a window and 0 if it did not (`timer`).
+pub const SWEEP_END: u64 = 0x20;
+/// Written: make interrupts pending for the payload's highest level: bit 0 IRQ, bit 1 SError. Cleared bits
+/// are withdrawn.
+pub const IRQ: u64 = 0x28;
+/// Written: reset this vCPU as at power-on and start it at the image's entry.
+pub const RESET: u64 = 0x30;
+/// Written: one character for the console.
+pub const PUTC: u64 = 0x38;
+/// Read: how many disturbances really happened in this case, however they were asked for.
+pub const DISTURBED: u64 = 0x40;
+
+/// What the hypervisor or the host is made to do.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u64)]
+pub enum Disturbance {
+    /// Every FP register of the machine is overwritten while the guest is out.
+    Clobber = 1,
+    /// The vCPU is put, a host task with FP state of its own runs, the vCPU is loaded.
+    Preempt = 2,
+    /// The hypervisor uses SIMD itself inside the exit, without a put.
+    HostSimd = 3,
+    /// Another guest, with other lengths and traps, runs on the CPU and fills every register.
+    OtherVcpu = 4,
+}
+
+impl Disturbance {
+    /// Every disturbance, in the order of its value.
+    pub const ALL: [Self; 4] = [Self::Clobber, Self::Preempt, Self::HostSimd, Self::OtherVcpu];
+
+    /// The disturbance with this value, if there is one.
+    #[must_use]
+    pub const fn from_u64(value: u64) -> Option<Self> {
+        match value {
+            1 => Some(Self::Clobber),
+            2 => Some(Self::Preempt),
+            3 => Some(Self::HostSimd),
+            4 => Some(Self::OtherVcpu),
+            _ => None,
+        }
+    }
+
+    /// The name in scenarios and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Clobber => "clobber",
+            Self::Preempt => "preempt",
+            Self::HostSimd => "host-simd",
+            Self::OtherVcpu => "other-vcpu",
+        }
+    }
+}
+
+/// How preemption points are forced.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u64)]
+pub enum Sweep {
+    /// No sweep.
+    Off = 0,
+    /// A world switch after every instruction of the windows.
+    StepAll = 1,
+    /// One world switch, after the k-th instruction, for all k.
+    StepEach = 2,
+    /// One world switch at the N-th tick after a window opens, for all N. Needs `-icount`.
+    Timer = 3,
+}
+
+impl Sweep {
+    /// The sweep with this value, if there is one.
+    #[must_use]
+    pub const fn from_u64(value: u64) -> Option<Self> {
+        match value {
+            0 => Some(Self::Off),
+            1 => Some(Self::StepAll),
+            2 => Some(Self::StepEach),
+            3 => Some(Self::Timer),
+            _ => None,
+        }
+    }
+
+    /// The name in scenarios, on the command line and in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::StepAll => "step-all",
+            Self::StepEach => "step-each",
+            Self::Timer => "timer",
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! Assembly and pure decoders.
+#![no_std]

@@ -1,0 +1,2 @@
+//! CI in Rust.
+fn main() {}

@@ -1,0 +1,3 @@
+//! payload.
+#![no_std]
+#![no_main]

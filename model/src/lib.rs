@@ -1,0 +1,3 @@
+//! The scenario language and the oracle.
+
+pub mod scenario;

@@ -1,0 +1,3 @@
+//! The scenario language: parse, check, print.
+
+pub mod step;
