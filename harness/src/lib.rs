@@ -1,1 +1,5 @@
 //! Harness.
+
+pub mod events;
+pub mod options;
+pub mod result;

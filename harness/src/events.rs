@@ -1,0 +1,435 @@
+//! The event log: the one raw result of a run, from which every report is computed.
+//!
+//! One JSON object a line: an [`Environment`], then a [`Case`] for each case as it ended, then a [`Summary`].
+//! The file is written once, line by line, and never changed. A run that was killed has no summary, and a
+//! reader takes it for void. Whatever a report shows stands in the log, so that a report made later, on
+//! another machine, is the same.
+//!
+//! The layout has a version, [`SCHEMA_VERSION`]. Within one version fields may be added, never changed; a
+//! reader ignores those that it does not know.
+
+mod hex;
+mod read;
+mod write;
+
+use serde::{Deserialize, Serialize};
+
+pub use hex::Hex;
+pub use read::{LINE_MAX, Log, ReadError, read};
+pub use write::{EventWriter, WriteError};
+
+use crate::result::State;
+
+/// The version of the layout of every line.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One line of the log.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The first line.
+    Environment(Box<Environment>),
+    /// A case that is over.
+    Case(Box<Case>),
+    /// The last line.
+    Summary(Summary),
+}
+
+/// What was run, by what, on what.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Environment {
+    /// [`SCHEMA_VERSION`] of the writer.
+    pub schema_version: u32,
+    /// Version of the suite.
+    pub suite_version: String,
+    /// What `git describe` said of the suite's sources when it was built, if they were a checkout.
+    pub suite_commit: Option<String>,
+    /// The target's name.
+    pub target: String,
+    /// The reference hypervisor's switches, each as `switch=value`; empty on other targets.
+    pub strategy: Vec<String>,
+    /// Copies of the reference hypervisor below the payload; 0 on targets without one.
+    pub depth: u32,
+    /// The sweep that the command line asked for, for every case.
+    pub sweep: Option<String>,
+    /// The disturbance at each sweep point that the command line asked for.
+    pub disturbance: Option<String>,
+    /// The fault that the reference hypervisor was to commit.
+    pub fault: Option<String>,
+    /// What ran the machines.
+    pub emulator: Option<Emulator>,
+    /// The bare-metal images.
+    pub images: Vec<Image>,
+    /// The machine that all this ran on.
+    pub host: Host,
+    /// The command line, one argument each.
+    pub command: Vec<String>,
+    /// How often each case is run.
+    pub repeat: u32,
+    /// When the run began: UTC, RFC 3339, in whole seconds.
+    pub started: String,
+    /// How many cases the run is to have.
+    pub planned: u64,
+}
+
+/// The emulator under the machines.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Emulator {
+    /// Its first line of `--version`.
+    pub version: String,
+    /// SHA-256 of its binary, in hexadecimal.
+    pub sha256: String,
+}
+
+/// A bare-metal image.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Image {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its ELF file, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The machine that ran the harness.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Host {
+    /// Operating system and its release.
+    pub os: String,
+    /// The instruction set.
+    pub arch: String,
+    /// CPUs that the process may use.
+    pub cpus: u32,
+}
+
+/// A case that is over.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Case {
+    /// The case's name.
+    pub name: String,
+    /// Its verdict: a name of [`State::NAMES`].
+    pub state: String,
+    /// Of a `skip`: the machine-readable code.
+    pub code: Option<String>,
+    /// Why, in one line; empty for a pass, and for a failure that its findings explain.
+    pub why: String,
+    /// A short stable hash of *what* went wrong, equal for equal failures. None for a case without fault.
+    pub fingerprint: Option<String>,
+    /// The expectation that made a failure XFAIL or a pass XPASS.
+    pub expectation: Option<Expectation>,
+    /// What the oracle found wrong.
+    pub findings: Vec<Finding>,
+    /// The scenario that the case was made from; only for a case that did not pass.
+    pub scenario: Option<Scenario>,
+    /// Where in the sources things happened; only for a case that did not pass.
+    pub positions: Vec<Position>,
+    /// The arrival that the program did not ask for, if that is how the case ended.
+    pub unexpected: Option<Arrival>,
+    /// The sweep, if the case was swept.
+    pub sweep: Option<Sweep>,
+    /// What the reference hypervisor counted and saw.
+    pub hypervisor: Option<Hypervisor>,
+    /// The end of what the case wrote to the console; only for a case that did not pass.
+    pub console: String,
+    /// Folder of the case's dumps, relative to the log's.
+    pub artefacts: Option<String>,
+    /// The states of all its runs, if it was run more than once.
+    pub repeats: Vec<String>,
+    /// Wall time of the case in microseconds, without the start of its machine; the last run's.
+    pub duration_us: u64,
+    /// The machine that ran it.
+    pub machine: u32,
+}
+
+impl Case {
+    /// The verdict, if the log names one that exists.
+    #[must_use]
+    pub fn verdict(&self) -> Option<State> {
+        Some(match self.state.as_str() {
+            "pass" => State::Pass,
+            "fail" => State::Fail,
+            "skip" => State::Skip(self.code.clone().unwrap_or_else(|| "no-code".to_owned())),
+            "xfail" => State::Xfail,
+            "xpass" => State::Xpass,
+            "timeout" => State::Timeout,
+            "crash" => State::Crash,
+            "error" => State::Error,
+            "miss" => State::Miss,
+            "flaky" => State::Flaky,
+            _ => return None,
+        })
+    }
+
+    /// Sets the verdict.
+    pub fn set_verdict(&mut self, state: &State) {
+        state.name().clone_into(&mut self.state);
+        self.code = match state {
+            State::Skip(code) => Some(code.clone()),
+            _ => None,
+        };
+    }
+}
+
+/// The entry of an expectation file that applied.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Expectation {
+    /// Why the case is expected not to pass.
+    pub reason: String,
+    /// Where more can be read.
+    pub url: Option<String>,
+}
+
+/// One thing that the oracle found wrong.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Finding {
+    /// Index of the step in the scenario, counted from 0.
+    pub step: u32,
+    /// Index of the operation in the compiled program.
+    pub op: u32,
+    /// Line of the step in the scenario file, counted from 1.
+    pub line: u32,
+    /// Where it was seen.
+    pub place: String,
+    /// The rules broken.
+    pub rules: Vec<String>,
+    /// What differs: a register, or what else can be wrong.
+    pub what: String,
+    /// The failure class, in a word.
+    pub class: String,
+    /// Where the wrong value comes from, in words; empty if that is unknown or has no meaning.
+    pub origin: String,
+    /// The transition before it, in words; empty if there was none.
+    pub transition: String,
+    /// The values that the architecture allows, when they are not shown by lane.
+    pub expected: Vec<String>,
+    /// The value found, when it is not shown by lane.
+    pub actual: String,
+    /// The difference by lane, of those lanes that differ.
+    pub lanes: Vec<Lane>,
+    /// The sweep point of the pass that showed it; `None` in the unswept pass.
+    pub point: Option<u64>,
+}
+
+/// A lane that differs.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Lane {
+    /// Its index, counted in lanes of 64 bits.
+    pub lane: u32,
+    /// The values that the architecture allows.
+    pub expected: Vec<Hex>,
+    /// The value found.
+    pub actual: Hex,
+    /// The failure class of this lane.
+    pub class: String,
+    /// Where the value found comes from, in words.
+    pub origin: String,
+}
+
+/// A scenario, as far as a report shows it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Scenario {
+    /// Its path below `suites/`, or the path that was replayed.
+    pub file: String,
+    /// What it checks, in words.
+    pub title: String,
+    /// Its steps with the matrix filled in.
+    pub steps: Vec<Step>,
+}
+
+/// A step of a scenario, printed.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Step {
+    /// Its line in the file.
+    pub line: u32,
+    /// Its text.
+    pub text: String,
+}
+
+/// A place in the sources.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Position {
+    /// What was there, in words: `left`, `arrived`, `exit`.
+    pub what: String,
+    /// The image.
+    pub image: String,
+    /// The address in the running machine.
+    pub address: Hex,
+    /// Function and offset; empty if the image has no symbol there.
+    pub symbol: String,
+    /// The lines, the innermost inlined frame first.
+    pub frames: Vec<Frame>,
+}
+
+/// A line of source.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Frame {
+    /// The function.
+    pub function: String,
+    /// The file, relative to the sources' root where that is known.
+    pub file: String,
+    /// The line.
+    pub line: u32,
+}
+
+/// An arrival at a place, with the registers that explain it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Arrival {
+    /// Offset of the vector, or one of `abi::record::VECTOR_*`.
+    pub vector: Hex,
+    /// ESR of the level reached.
+    pub esr: Hex,
+    /// ELR of the level reached.
+    pub elr: Hex,
+    /// SPSR of the level reached.
+    pub spsr: Hex,
+    /// FAR of the level reached.
+    pub far: Hex,
+    /// HPFAR_EL2, at L1.
+    pub hpfar: Hex,
+    /// SP.
+    pub sp: Hex,
+    /// PSTATE as read.
+    pub pstate: Hex,
+    /// Where the last transition left from.
+    pub left_pc: Hex,
+    /// Where it was to go.
+    pub target_pc: Hex,
+    /// X0 to X30.
+    pub x: Vec<Hex>,
+}
+
+/// What a sweep did.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Sweep {
+    /// The kind.
+    pub kind: String,
+    /// World switches forced inside a window.
+    pub points: u64,
+    /// Of these, with guest FP state live in the registers.
+    pub points_live: u64,
+    /// The first failing point.
+    pub failing_point: Option<u64>,
+}
+
+/// What the reference hypervisor reported.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Hypervisor {
+    /// Why the case ended; none while it ran.
+    pub end: Option<String>,
+    /// By kind of end.
+    pub end_arg: Hex,
+    /// PC, PSTATE, FAR and HPFAR of the guest when it ended.
+    pub end_at: Vec<Hex>,
+    /// How often the faulty line of the committed fault ran.
+    pub fault_reached: u64,
+    /// Disturbances that happened.
+    pub disturbed: u64,
+    /// Counters that are not zero.
+    pub counters: Vec<Counter>,
+    /// The last events, oldest first; only for a case that did not pass.
+    pub trace: Vec<Trace>,
+}
+
+/// One counter.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Counter {
+    /// Its name.
+    pub name: String,
+    /// What it counted.
+    pub count: u64,
+}
+
+/// One event of the hypervisor's trace.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Trace {
+    /// Number of the event kind.
+    pub event: u32,
+    /// Context bits.
+    pub context: u32,
+    /// The guest's PC.
+    pub pc: Hex,
+    /// By event.
+    pub arg: Vec<Hex>,
+    /// The event for people.
+    pub text: String,
+    /// The line of the hypervisor that wrote the event, if it told.
+    pub site: Option<Frame>,
+}
+
+/// The last line: how many cases had which verdict.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Summary {
+    /// Cases that passed.
+    pub pass: u64,
+    /// Cases that failed.
+    pub fail: u64,
+    /// Cases that were not run.
+    pub skip: u64,
+    /// Cases that failed as expected.
+    pub xfail: u64,
+    /// Cases that passed unexpectedly.
+    pub xpass: u64,
+    /// Cases that took too long.
+    pub timeout: u64,
+    /// Cases whose guest died.
+    pub crash: u64,
+    /// Cases that were themselves at fault.
+    pub error: u64,
+    /// Cases that were planned and never run.
+    pub miss: u64,
+    /// Cases with mixed results.
+    pub flaky: u64,
+    /// Sweep points of all cases.
+    pub sweep_points: u64,
+    /// Whether the run was interrupted or stopped at the first failure: some planned cases have no line.
+    pub stopped: bool,
+    /// Wall time of the run in seconds.
+    pub wall_s: f64,
+}
+
+impl Summary {
+    /// Counts one more case of this state.
+    pub const fn count(&mut self, state: &State) {
+        let counter = match state {
+            State::Pass => &mut self.pass,
+            State::Fail => &mut self.fail,
+            State::Skip(_) => &mut self.skip,
+            State::Xfail => &mut self.xfail,
+            State::Xpass => &mut self.xpass,
+            State::Timeout => &mut self.timeout,
+            State::Crash => &mut self.crash,
+            State::Error => &mut self.error,
+            State::Miss => &mut self.miss,
+            State::Flaky => &mut self.flaky,
+        };
+        *counter = counter.saturating_add(1);
+    }
+
+    /// The counts, in the order of [`State::NAMES`].
+    #[must_use]
+    pub const fn counts(&self) -> [u64; 10] {
+        [
+            self.pass,
+            self.fail,
+            self.skip,
+            self.xfail,
+            self.xpass,
+            self.timeout,
+            self.crash,
+            self.error,
+            self.miss,
+            self.flaky,
+        ]
+    }
+
+    /// All cases counted.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.counts().into_iter().fold(0, u64::saturating_add)
+    }
+
+    /// Cases that make the target not conformant.
+    #[must_use]
+    pub fn nonconformant(&self) -> u64 {
+        [self.fail, self.xpass, self.timeout, self.crash, self.flaky].into_iter().fold(0, u64::saturating_add)
+    }
+}
