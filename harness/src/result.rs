@@ -191,5 +191,5 @@ pub enum Progress {
         machine: u32,
     },
     /// A case is over.
-    Finished(CaseResult),
+    Finished(Box<CaseResult>),
 }
