@@ -1,0 +1,87 @@
+//! Semihosting: the control channel between an image at its machine's highest level and the harness.
+//!
+//! QEMU carries the calls out at `HLT #0xf000`, through the translation in force. Bytes of [`Console`] are
+//! QEMU's own standard input and output, and a read blocks the whole machine until a byte is there.
+
+use core::arch::asm;
+use core::ffi::CStr;
+
+const SYS_OPEN: u64 = 0x01;
+const SYS_WRITE0: u64 = 0x04;
+const SYS_WRITE: u64 = 0x05;
+const SYS_READ: u64 = 0x06;
+const SYS_EXIT_EXTENDED: u64 = 0x20;
+/// ADP_Stopped_ApplicationExit: the reason that makes the second word an exit code.
+const APPLICATION_EXIT: u64 = 0x2_0026;
+/// The special file that stands for the console.
+const CONSOLE: &CStr = c":tt";
+
+/// One direction of the console.
+#[derive(Clone, Copy, Debug)]
+pub struct Console(u64);
+
+impl Console {
+    /// Opens QEMU's standard input. `None` without semihosting of target `native`.
+    #[must_use]
+    pub fn input() -> Option<Self> {
+        Self::open(0)
+    }
+
+    /// Opens QEMU's standard output. `None` without semihosting of target `native`.
+    #[must_use]
+    pub fn output() -> Option<Self> {
+        Self::open(4)
+    }
+
+    /// Opens with the ISO C mode `mode`: 0 is "r", 4 is "w".
+    fn open(mode: u64) -> Option<Self> {
+        let args = [CONSOLE.as_ptr().expose_provenance() as u64, mode, CONSOLE.count_bytes() as u64];
+        // SAFETY: SYS_OPEN reads its arguments and the name, both alive here.
+        let handle = unsafe { call(SYS_OPEN, args.as_ptr().expose_provenance() as u64) };
+        (handle.cast_signed() >= 0).then_some(Self(handle))
+    }
+
+    /// Waits for one byte. `None` at the end of the input or on an error.
+    #[must_use]
+    pub fn read_byte(self) -> Option<u8> {
+        let mut byte = 0u8;
+        let args = [self.0, (&raw mut byte).expose_provenance() as u64, 1];
+        // SAFETY: SYS_READ writes at most the one byte that its arguments name.
+        let missing = unsafe { call(SYS_READ, args.as_ptr().expose_provenance() as u64) };
+        (missing == 0).then_some(byte)
+    }
+
+    /// Writes bytes. Whether they arrived is for the reader to see.
+    pub fn write(self, bytes: &[u8]) {
+        let args = [self.0, bytes.as_ptr().expose_provenance() as u64, bytes.len() as u64];
+        // SAFETY: SYS_WRITE reads its arguments and the bytes, both alive here.
+        unsafe { call(SYS_WRITE, args.as_ptr().expose_provenance() as u64) };
+    }
+}
+
+/// Writes text to QEMU's standard error, for messages about a broken image.
+pub fn complain(text: &CStr) {
+    // SAFETY: SYS_WRITE0 reads a string up to its NUL.
+    unsafe { call(SYS_WRITE0, text.as_ptr().expose_provenance() as u64) };
+}
+
+/// Ends QEMU with an exit code.
+pub fn exit(code: u64) -> ! {
+    let args = [APPLICATION_EXIT, code];
+    loop {
+        // SAFETY: SYS_EXIT_EXTENDED reads two words and does not come back.
+        unsafe { call(SYS_EXIT_EXTENDED, args.as_ptr().expose_provenance() as u64) };
+    }
+}
+
+/// One semihosting call.
+///
+/// # Safety
+///
+/// `arg` is what the operation `op` takes; memory that the operation writes is the caller's to be written.
+unsafe fn call(op: u64, arg: u64) -> u64 {
+    let result;
+    // SAFETY: the caller answers for the operation; no register but X0 changes.
+    unsafe { asm!("hlt #0xf000", inout("x0") op => result, in("x1") arg, options(nostack)) };
+    result
+}
