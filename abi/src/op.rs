@@ -69,6 +69,28 @@ pub enum Code {
     ReadVl = 11,
 }
 
+impl Code {
+    /// The operation with this value, if there is one.
+    #[must_use]
+    pub const fn from_u16(value: u16) -> Option<Self> {
+        match value {
+            0 => Some(Self::End),
+            1 => Some(Self::Fill),
+            2 => Some(Self::Dump),
+            3 => Some(Self::SysWrite),
+            4 => Some(Self::SysRead),
+            5 => Some(Self::Go),
+            6 => Some(Self::Doorbell),
+            7 => Some(Self::Pend),
+            8 => Some(Self::Churn),
+            9 => Some(Self::Map),
+            10 => Some(Self::Bank),
+            11 => Some(Self::ReadVl),
+            _ => None,
+        }
+    }
+}
+
 /// The register number that a [`Code::ReadVl`] record carries.
 pub const RDVL: u16 = 0x100;
 
@@ -124,6 +146,30 @@ pub enum Go {
     Unmask = 14,
 }
 
+impl Go {
+    /// The instruction with this value, if there is one.
+    #[must_use]
+    pub const fn from_u64(value: u64) -> Option<Self> {
+        match value {
+            1 => Some(Self::Eret),
+            2 => Some(Self::EretBack),
+            3 => Some(Self::Hvc),
+            4 => Some(Self::Svc),
+            5 => Some(Self::Smc),
+            6 => Some(Self::Udf),
+            7 => Some(Self::Brk),
+            8 => Some(Self::Load),
+            9 => Some(Self::Wfi),
+            10 => Some(Self::Wfe),
+            11 => Some(Self::Touch),
+            12 => Some(Self::Actlr),
+            13 => Some(Self::Reset),
+            14 => Some(Self::Unmask),
+            _ => None,
+        }
+    }
+}
+
 /// How an ERET authenticates.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u64)]
@@ -138,6 +184,21 @@ pub enum Auth {
     AaFailing = 3,
     /// ERETAB, with one bit of the code flipped.
     AbFailing = 4,
+}
+
+impl Auth {
+    /// The authentication with this value, if there is one.
+    #[must_use]
+    pub const fn from_u64(value: u64) -> Option<Self> {
+        match value {
+            0 => Some(Self::None),
+            1 => Some(Self::Aa),
+            2 => Some(Self::Ab),
+            3 => Some(Self::AaFailing),
+            4 => Some(Self::AbFailing),
+            _ => None,
+        }
+    }
 }
 
 macro_rules! touches {
@@ -220,6 +281,18 @@ pub enum Hole {
     Stage1 = 0,
     /// The same page, in L1's stage 2.
     Stage2 = 1,
+}
+
+impl Hole {
+    /// The hole with this value, if there is one.
+    #[must_use]
+    pub const fn from_u64(value: u64) -> Option<Self> {
+        match value {
+            0 => Some(Self::Stage1),
+            1 => Some(Self::Stage2),
+            _ => None,
+        }
+    }
 }
 
 /// The general-purpose registers that a stub loads just before its instruction.
