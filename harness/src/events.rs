@@ -8,6 +8,7 @@
 //! The layout has a version, [`SCHEMA_VERSION`]. Within one version fields may be added, never changed; a
 //! reader ignores those that it does not know.
 
+mod again;
 mod hex;
 mod read;
 mod write;
@@ -190,7 +191,7 @@ pub struct Finding {
     /// Where it was seen.
     pub place: String,
     /// The rules broken.
-    pub rules: Vec<String>,
+    pub rules: Vec<Rule>,
     /// What differs: a register, or what else can be wrong.
     pub what: String,
     /// The failure class, in a word.
@@ -207,6 +208,15 @@ pub struct Finding {
     pub lanes: Vec<Lane>,
     /// The sweep point of the pass that showed it; `None` in the unswept pass.
     pub point: Option<u64>,
+}
+
+/// A conformance rule.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Rule {
+    /// Its name, `P-81`.
+    pub id: String,
+    /// What it asks for, in words.
+    pub words: String,
 }
 
 /// A lane that differs.
@@ -260,7 +270,7 @@ pub struct Position {
 }
 
 /// A line of source.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Frame {
     /// The function.
     pub function: String,

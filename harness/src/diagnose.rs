@@ -1,0 +1,9 @@
+//! Where things happened, in words: addresses through ELF symbols and DWARF, syndromes, trace events.
+
+pub mod esr;
+mod space;
+mod symbols;
+pub mod trace;
+
+pub use space::{Loaded, Located, Space};
+pub use symbols::{Position, SymbolError, Symbols};

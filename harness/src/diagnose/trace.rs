@@ -1,0 +1,156 @@
+//! The hypervisor's trace, event by event, for people.
+
+use abi::doorbell::{self, Disturbance};
+use abi::fault::Fault;
+use abi::hyp::{End, Event, TraceEvent, context};
+
+use super::Space;
+use super::esr;
+use crate::events::{self, Frame, Hex};
+
+/// Decodes one event. `nested` says that the guest has an EL2, so that its EL1 is called L2 and not G.
+#[must_use]
+pub fn decode(event: &TraceEvent, nested: bool, space: &Space<'_>) -> events::Trace {
+    events::Trace {
+        event: event.event,
+        context: event.context,
+        pc: Hex(event.pc),
+        arg: event.arg.map(Hex).to_vec(),
+        text: text(event, nested, space),
+        site: site(event, space),
+    }
+}
+
+/// The line of the hypervisor that wrote the event, if it told where it was.
+fn site(event: &TraceEvent, space: &Space<'_>) -> Option<Frame> {
+    let offset = u64::from(event.context >> context::SITE_SHIFT) << 2;
+    if offset == 0 {
+        return None;
+    }
+    space.outermost()?.symbols.position(offset)?.frames.into_iter().next()
+}
+
+fn text(event: &TraceEvent, nested: bool, space: &Space<'_>) -> String {
+    let Some(kind) = Event::from_u64(u64::from(event.event)) else {
+        return format!("unknown event {}: {:#x} {:#x}", event.event, event.arg[0], event.arg[1]);
+    };
+    let place = place(event.context, nested);
+    let live = if event.context & context::FP_LIVE == 0 { "" } else { " fp-live" };
+    let detail = detail(kind, event.arg, space);
+    let separator = if detail.is_empty() { "" } else { "  " };
+    format!("{:<16} {detail}{separator}{place}{live}  pc {}", kind.name(), space.describe(event.pc))
+}
+
+/// Where the guest was: L1, L2, G, or EL0, of which the context does not tell whose it is.
+const fn place(bits: u32, nested: bool) -> &'static str {
+    let el = (bits >> (context::MODE_SHIFT + 2)) & 0b11;
+    if bits & context::VEL2 != 0 {
+        "L1"
+    } else if el == 0 {
+        "EL0"
+    } else if nested {
+        "L2"
+    } else {
+        "G"
+    }
+}
+
+fn detail(kind: Event, arg: [u64; 2], space: &Space<'_>) -> String {
+    let [first, second] = arg;
+    match kind {
+        Event::Exit => {
+            let far = if has_address(first) { format!(" at {second:#x}") } else { String::new() };
+            format!("{}{far}", esr::describe(first))
+        }
+        Event::Irq => format!("INTID {first}"),
+        Event::NestedEret => format!("to {} SPSR {first:#x}", space.describe(second)),
+        Event::NestedException | Event::Inject => {
+            format!("{} to {}", esr::describe(first), space.describe(second))
+        }
+        Event::FpSave | Event::FpLoad => format!("VL {}", first.saturating_mul(8)),
+        Event::Traps => traps(first, second),
+        Event::Put | Event::Load | Event::Reset => String::new(),
+        Event::Disturb => Disturbance::from_u64(first)
+            .map_or_else(|| format!("unknown {first}"), |what| what.name().to_owned()),
+        Event::Point => format!("{first}"),
+        Event::Doorbell => format!("{} {second:#x}", register(first)),
+        Event::Sysreg => format!("{} {second:#x}", esr::sysreg(first)),
+        Event::Stage2 => format!("IPA {first:#x} descriptor {second:#x}"),
+        Event::Fault => {
+            Fault::from_u64(first).map_or_else(|| format!("unknown {first}"), |fault| fault.name().to_owned())
+        }
+        Event::End => {
+            let end =
+                End::from_u64(first).map_or_else(|| format!("unknown {first}"), |end| end.name().to_owned());
+            format!("{end} {second:#x}")
+        }
+    }
+}
+
+/// Whether FAR_ELx is valid for this syndrome: aborts only.
+const fn has_address(syndrome: u64) -> bool {
+    use arch::esr::ec;
+    matches!(
+        arch::esr::class(syndrome),
+        ec::IABORT_LOWER | ec::IABORT_SAME | ec::DABORT_LOWER | ec::DABORT_SAME | ec::PC_ALIGN
+    )
+}
+
+/// CPTR_EL2 with HCR_EL2.E2H = 1, and ZCR_EL2.
+fn traps(cptr: u64, zcr: u64) -> String {
+    let field = |shift: u32| (cptr >> shift) & 0b11;
+    let vl = ((zcr & 0xf) + 1) * 128;
+    format!("FPEN={:02b} ZEN={:02b} SMEN={:02b} LEN for VL {vl}", field(20), field(16), field(24))
+}
+
+fn register(offset: u64) -> String {
+    match offset {
+        doorbell::END => "end".to_owned(),
+        doorbell::DISTURB => "disturb".to_owned(),
+        doorbell::WINDOW => "window".to_owned(),
+        doorbell::SWEEP_BEGIN => "sweep-begin".to_owned(),
+        doorbell::SWEEP_END => "sweep-end".to_owned(),
+        doorbell::IRQ => "irq".to_owned(),
+        doorbell::RESET => "reset".to_owned(),
+        doorbell::PUTC => "putc".to_owned(),
+        doorbell::DISTURBED => "disturbed".to_owned(),
+        other => format!("+{other:#x}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(event: Event, context: u32, arg: [u64; 2]) -> String {
+        let event = TraceEvent { event: event as u32, context, pc: 0x4100_0010, arg };
+        decode(&event, true, &Space::default()).text
+    }
+
+    #[test]
+    fn events_are_readable() {
+        let el1 = 0b0101 << context::MODE_SHIFT;
+        assert_eq!(
+            line(Event::Exit, el1 | context::FP_LIVE, [0x6600_0000, 0]),
+            "exit             EC 0x19 SVE access  L2 fp-live  pc 0x41000010"
+        );
+        assert_eq!(
+            line(Event::Traps, context::VEL2, [0b11 << 20 | 0b01 << 16, 3]),
+            "traps            FPEN=11 ZEN=01 SMEN=00 LEN for VL 512  L1  pc 0x41000010"
+        );
+        assert_eq!(line(Event::Put, 0, [0, 0]), "put              EL0  pc 0x41000010");
+        assert_eq!(line(Event::FpSave, el1, [32, 0]), "fp-save          VL 256  L2  pc 0x41000010");
+    }
+
+    #[test]
+    fn hostile_numbers_are_shown_as_such() {
+        let event = TraceEvent { event: 999, context: u32::MAX, pc: u64::MAX, arg: [u64::MAX; 2] };
+        let decoded = decode(&event, false, &Space::default());
+        assert_eq!(decoded.text, "unknown event 999: 0xffffffffffffffff 0xffffffffffffffff");
+        assert_eq!(decoded.site, None);
+        for kind in Event::ALL {
+            let event = TraceEvent { event: *kind as u32, ..event };
+            assert!(decode(&event, false, &Space::default()).text.starts_with(kind.name()));
+        }
+    }
+}

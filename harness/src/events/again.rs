@@ -1,0 +1,67 @@
+//! The one line that runs a case again, as it was run.
+
+use super::Environment;
+
+impl Environment {
+    /// The command that runs the case of this name again.
+    #[must_use]
+    pub fn again(&self, name: &str) -> String {
+        let mut words = vec!["cargo holdfast run".to_owned()];
+        let mut option = |name: &str, value: &str| words.push(format!("--{name} {}", quote(value)));
+        if self.target != "reference" {
+            option("target", &self.target);
+        }
+        for setting in &self.strategy {
+            option("set", setting);
+        }
+        if self.depth > 1 {
+            option("depth", &self.depth.to_string());
+        }
+        if let Some(sweep) = &self.sweep {
+            option("sweep", sweep);
+        }
+        if let Some(disturbance) = &self.disturbance {
+            option("disturb", disturbance);
+        }
+        if let Some(fault) = &self.fault {
+            option("fault", fault);
+        }
+        words.push(quote(name));
+        words.join(" ")
+    }
+}
+
+/// The word as a shell takes it.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=.,:/@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_brackets_are_quoted() {
+        let environment = Environment {
+            target: "reference".into(),
+            strategy: vec!["restore=lazy".into(), "nested=put-load".into()],
+            depth: 2,
+            fault: Some("nv-reload-old".into()),
+            ..Environment::default()
+        };
+        assert_eq!(
+            environment.again("nested::eret_keeps_z[vl=max]"),
+            "cargo holdfast run --set restore=lazy --set nested=put-load --depth 2 --fault nv-reload-old \
+             'nested::eret_keeps_z[vl=max]'"
+        );
+    }
+
+    #[test]
+    fn a_quote_cannot_leave_the_word() {
+        assert_eq!(quote("a'; rm -rf /"), r"'a'\''; rm -rf /'");
+    }
+}

@@ -1,0 +1,237 @@
+//! One failure, in the order in which a person needs it: what runs it again, the rule, the difference, the
+//! scenario, the sources, the trace, the fingerprint.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use super::clean::{last_lines, line};
+use super::style::{self, BAD, FAINT, LABEL, STRONG};
+use crate::events::{Arrival, Case, Environment, Finding, Frame, Lane, Position};
+use crate::result::State;
+
+/// Findings of one case shown in full; the first is nearly always the cause of the rest.
+const FINDINGS_SHOWN: usize = 4;
+/// Lanes of one register shown.
+const LANES_SHOWN: usize = 8;
+/// Trace events shown.
+const TRACE_SHOWN: usize = 16;
+/// Console lines shown.
+const CONSOLE_SHOWN: usize = 10;
+
+/// What went wrong, in one line.
+pub(super) fn headline(case: &Case) -> String {
+    match case.findings.first() {
+        Some(finding) => {
+            let more = case.findings.len() - 1;
+            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+            line(&format!("{}{more}", difference(finding)))
+        }
+        None => line(&case.why),
+    }
+}
+
+/// The failure without colors.
+pub(super) fn plain(environment: &Environment, case: &Case) -> String {
+    let mut text = Vec::new();
+    let written = write(&mut text, environment, case);
+    debug_assert!(written.is_ok(), "a vector takes everything");
+    let text = String::from_utf8_lossy(&text);
+    anstream::adapter::strip_str(&text).to_string()
+}
+
+/// Writes the failure.
+pub(super) fn write(to: &mut dyn Write, environment: &Environment, case: &Case) -> io::Result<()> {
+    let state = case.verdict().unwrap_or(State::Error);
+    let mark = style::of(&state);
+    writeln!(to, "{mark}{state}{mark:#} {STRONG}{}{STRONG:#}", line(&case.name))?;
+    label(to, "again", &line(&environment.again(&case.name)))?;
+    if let Some(expectation) = &case.expectation {
+        let url = expectation.url.as_ref().map_or_else(String::new, |url| format!(" ({url})"));
+        label(to, "expected", &line(&format!("not to pass: {}{url}", expectation.reason)))?;
+    }
+    if !case.repeats.is_empty() {
+        label(to, "repeats", &line(&case.repeats.join(" ")))?;
+    }
+    if !case.why.is_empty() {
+        label(to, "why", &line(&case.why))?;
+    }
+    sweep(to, case)?;
+    findings(to, case)?;
+    if let Some(arrival) = &case.unexpected {
+        unexpected(to, arrival)?;
+    }
+    scenario(to, case)?;
+    sources(to, case)?;
+    trace(to, case)?;
+    console(to, case)?;
+    if let Some(artefacts) = &case.artefacts {
+        label(to, "dumps", &line(artefacts))?;
+    }
+    if let Some(fingerprint) = &case.fingerprint {
+        label(to, "fingerprint", &line(fingerprint))?;
+    }
+    Ok(())
+}
+
+/// A part with its name in a column of its own.
+fn label(to: &mut dyn Write, name: &str, text: &str) -> io::Result<()> {
+    writeln!(to, "  {LABEL}{name:<11}{LABEL:#} {text}")
+}
+
+/// A further line of the part above.
+fn more(to: &mut dyn Write, text: &str) -> io::Result<()> {
+    writeln!(to, "  {:<11} {text}", "")
+}
+
+fn sweep(to: &mut dyn Write, case: &Case) -> io::Result<()> {
+    let Some(sweep) = &case.sweep else { return Ok(()) };
+    let failing = match sweep.failing_point {
+        Some(point) => format!("first wrong at point {point}"),
+        None => "the unswept pass is wrong already".to_owned(),
+    };
+    let (kind, points, live) = (line(&sweep.kind), sweep.points, sweep.points_live);
+    label(to, "sweep", &format!("{kind}: {points} points, {live} with live FP state; {failing}"))
+}
+
+fn findings(to: &mut dyn Write, case: &Case) -> io::Result<()> {
+    let mut rules_shown: Vec<&str> = Vec::new();
+    for finding in case.findings.iter().take(FINDINGS_SHOWN) {
+        for rule in &finding.rules {
+            if !rules_shown.contains(&rule.id.as_str()) {
+                rules_shown.push(&rule.id);
+                label(to, "rule", &line(&format!("{}: {}", rule.id, rule.words)))?;
+            }
+        }
+        label(to, "difference", &format!("{STRONG}{}{STRONG:#}", line(&difference(finding))))?;
+        if !finding.transition.is_empty() {
+            more(to, &line(&format!("after {}", finding.transition)))?;
+        }
+        if finding.lanes.is_empty() {
+            values(to, finding)?;
+        } else {
+            lanes(to, &finding.lanes)?;
+        }
+    }
+    match case.findings.len().saturating_sub(FINDINGS_SHOWN) {
+        0 => Ok(()),
+        hidden => label(to, "", &format!("{FAINT}and {hidden} further differences{FAINT:#}")),
+    }
+}
+
+/// `z3 at L2: stale, this vCPU's fill 1`.
+fn difference(finding: &Finding) -> String {
+    let mut text = format!("{} at {}: {}", finding.what, finding.place, finding.class);
+    if !finding.origin.is_empty() {
+        let written = write!(text, ", {}", finding.origin);
+        debug_assert!(written.is_ok(), "a string takes everything");
+    }
+    if let Some(point) = finding.point {
+        let written = write!(text, " (sweep point {point})");
+        debug_assert!(written.is_ok(), "a string takes everything");
+    }
+    text
+}
+
+fn values(to: &mut dyn Write, finding: &Finding) -> io::Result<()> {
+    for (index, expected) in finding.expected.iter().enumerate() {
+        let word = if index == 0 { "expected" } else { "      or" };
+        more(to, &format!("{word} {}", line(expected)))?;
+    }
+    if finding.actual.is_empty() { Ok(()) } else { more(to, &format!("   found {}", line(&finding.actual))) }
+}
+
+fn lanes(to: &mut dyn Write, lanes: &[Lane]) -> io::Result<()> {
+    more(to, &format!("{FAINT}lane  bits       expected            found{FAINT:#}"))?;
+    for lane in lanes.iter().take(LANES_SHOWN) {
+        let low = lane.lane.saturating_mul(64);
+        let bits = format!("{}:{low}", low.saturating_add(63));
+        let mut expected = lane.expected.iter();
+        let first = expected.next().map_or_else(|| "nothing".to_owned(), |hex| format!("{:#018x}", hex.0));
+        let mut origin = line(&lane.class);
+        if !lane.origin.is_empty() {
+            origin = format!("{origin}, {}", line(&lane.origin));
+        }
+        let found = format!("{BAD}{:#018x}{BAD:#}", lane.actual.0);
+        more(to, &format!("{:>4}  {bits:<9}  {first}  {found}  {origin}", lane.lane))?;
+        for other in expected {
+            more(to, &format!("{:>4}  {:<9}  {:#018x}  {FAINT}(also allowed){FAINT:#}", "", "", other.0))?;
+        }
+    }
+    match lanes.len().saturating_sub(LANES_SHOWN) {
+        0 => Ok(()),
+        hidden => more(to, &format!("{FAINT}and {hidden} further lanes{FAINT:#}")),
+    }
+}
+
+fn unexpected(to: &mut dyn Write, arrival: &Arrival) -> io::Result<()> {
+    let vector = match arrival.vector.0 {
+        abi::record::VECTOR_NONE => "without an exception".to_owned(),
+        abi::record::VECTOR_BOOT => "through the image's entry".to_owned(),
+        offset => format!("at vector {offset:#05x}"),
+    };
+    label(to, "arrived", &format!("{vector}: {}", crate::diagnose::esr::describe(arrival.esr.0)))?;
+    let (esr, elr, spsr) = (arrival.esr, arrival.elr, arrival.spsr);
+    more(to, &format!("ESR {esr:#x}  ELR {elr:#x}  SPSR {spsr:#x}"))?;
+    let (far, hpfar, sp) = (arrival.far, arrival.hpfar, arrival.sp);
+    more(to, &format!("FAR {far:#x}  HPFAR {hpfar:#x}  SP {sp:#x}"))
+}
+
+fn scenario(to: &mut dyn Write, case: &Case) -> io::Result<()> {
+    let Some(scenario) = &case.scenario else { return Ok(()) };
+    label(to, "scenario", &line(&format!("{}: {}", scenario.file, scenario.title)))?;
+    let failing = case.findings.first().map(|finding| finding.line);
+    for step in &scenario.steps {
+        let (number, text) = (step.line, line(&step.text));
+        if Some(step.line) == failing {
+            writeln!(to, "  {:>9} {BAD}>{BAD:#} {STRONG}{number:>3} | {text}{STRONG:#}", "")?;
+        } else {
+            writeln!(to, "  {:>9}   {FAINT}{number:>3} |{FAINT:#} {text}", "")?;
+        }
+    }
+    Ok(())
+}
+
+fn sources(to: &mut dyn Write, case: &Case) -> io::Result<()> {
+    for position in &case.positions {
+        let Position { what, image, symbol, .. } = position;
+        label(to, "source", &line(&format!("{what}: {symbol} in {image}")))?;
+        for (depth, frame) in position.frames.iter().enumerate() {
+            let inlined = if depth + 1 < position.frames.len() { ", inlined into" } else { "" };
+            more(to, &format!("{}{inlined}", line(&at(frame))))?;
+        }
+    }
+    Ok(())
+}
+
+/// `nested::eret, reference-hyp/src/nested.rs:120`.
+fn at(frame: &Frame) -> String {
+    let Frame { function, file, line } = frame;
+    match (function.as_str(), file.as_str()) {
+        ("", file) => format!("{file}:{line}"),
+        (function, "") => function.to_owned(),
+        (function, file) => format!("{function}, {file}:{line}"),
+    }
+}
+
+fn trace(to: &mut dyn Write, case: &Case) -> io::Result<()> {
+    let Some(hypervisor) = case.hypervisor.as_ref().filter(|hypervisor| !hypervisor.trace.is_empty()) else {
+        return Ok(());
+    };
+    let shown = hypervisor.trace.len().min(TRACE_SHOWN);
+    label(to, "trace", &format!("{FAINT}the last {shown} events in the hypervisor{FAINT:#}"))?;
+    for event in hypervisor.trace.iter().skip(hypervisor.trace.len() - shown) {
+        let site = event
+            .site
+            .as_ref()
+            .map_or_else(String::new, |site| format!("  {FAINT}{}:{}{FAINT:#}", line(&site.file), site.line));
+        more(to, &format!("{}{site}", line(&event.text)))?;
+    }
+    Ok(())
+}
+
+fn console(to: &mut dyn Write, case: &Case) -> io::Result<()> {
+    for (index, text) in last_lines(&case.console, CONSOLE_SHOWN).iter().enumerate() {
+        if index == 0 { label(to, "console", text)? } else { more(to, text)? }
+    }
+    Ok(())
+}
