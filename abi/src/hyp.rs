@@ -12,6 +12,9 @@ pub const MAGIC: u64 = 0x3150_5948_444c_4f48;
 /// Events that the trace keeps; older ones are overwritten. A power of two.
 pub const TRACE_LEN: usize = 512;
 
+/// The argument of [`End::Payload`] when an inner hypervisor ended the case: its own job tells why.
+pub const INNER_ENDED: u64 = 0xbad0_0100;
+
 /// Configuration, counters and trace of one hypervisor for one case.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
@@ -203,8 +206,8 @@ pub struct Counters {
     pub doorbells: u64,
     /// Preemptions by the timer.
     pub preemptions: u64,
-    /// Zero.
-    pub reserved: u64,
+    /// How often the host task or the other guest found its own registers changed.
+    pub neighbors_harmed: u64,
 }
 
 /// One event of the trace.
@@ -229,6 +232,9 @@ pub mod context {
     pub const FP_LIVE: u32 = 2;
     /// Bits 7:4: PSTATE.M[3:0] of the guest.
     pub const MODE_SHIFT: u32 = 4;
+    /// Bits 31:8: where in the hypervisor the event was written: the offset of the instruction in its image,
+    /// in units of 4 bytes; 0 if it does not tell.
+    pub const SITE_SHIFT: u32 = 8;
 }
 
 switch! {
