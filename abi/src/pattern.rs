@@ -99,7 +99,11 @@ pub const fn decode(value: u64) -> Option<(Owner, u16, u8, u8)> {
 /// origin by comparing with every pattern that the case can have met.
 #[must_use]
 pub const fn predicate(owner: Owner, generation: u16, reg: u8, lane: u8) -> u64 {
-    mix(((owner as u64) << 40) | ((generation as u64 & 0xfff) << 24) | ((reg as u64) << 8) | lane as u64 | 1 << 60)
+    mix(((owner as u64) << 40)
+        | ((generation as u64 & 0xfff) << 24)
+        | ((reg as u64) << 8)
+        | lane as u64
+        | 1 << 60)
 }
 
 const fn check(tag: u64) -> u64 {

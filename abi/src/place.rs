@@ -25,8 +25,7 @@ pub enum Place {
 
 impl Place {
     /// Every place, in the order of its value.
-    pub const ALL: [Self; 7] =
-        [Self::L1, Self::L1El0, Self::L2, Self::L2El0, Self::L2b, Self::G, Self::GEl0];
+    pub const ALL: [Self; 7] = [Self::L1, Self::L1El0, Self::L2, Self::L2El0, Self::L2b, Self::G, Self::GEl0];
 
     /// The place with this value, if there is one.
     #[must_use]

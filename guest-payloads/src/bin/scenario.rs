@@ -1,3 +1,0 @@
-//! payload.
-#![no_std]
-#![no_main]

@@ -1,0 +1,172 @@
+//! What L0 and its host do to a vCPU: other work on the same CPU, with FP state of its own.
+
+use abi::doorbell::Disturbance;
+use abi::hyp::{End, Event};
+use abi::pattern::Owner as Writer;
+use arch::hyp::{ExitKind, GuestFrame};
+use arch::{esr, write};
+
+use crate::Hyp;
+use crate::bits::{SCTLR_RESET, cptr, hcr, pstate};
+use crate::fp::{self, Context};
+use crate::stage2::vmid;
+
+/// A context that shares the CPU with the vCPU: a task of the host, or another guest.
+///
+/// Its registers are a pattern that tells the generation. It finds them unchanged each time it comes back, or
+/// else the hypervisor harmed it.
+pub struct Neighbor {
+    writer: Writer,
+    generation: u16,
+    /// What its registers were when it last left.
+    expected: Context,
+    /// Where they are kept while it is away.
+    saved: Context,
+}
+
+impl Neighbor {
+    /// A neighbor that has not run.
+    pub const fn new(writer: Writer) -> Self {
+        Self { writer, generation: 0, expected: Context::new(), saved: Context::new() }
+    }
+
+    /// Its first registers, if it has not run in this case yet.
+    fn start(&mut self, vl: usize) {
+        if self.generation == 0 {
+            self.generation = 1;
+            self.expected.fill(self.writer, self.generation, vl);
+            self.saved.fill(self.writer, self.generation, vl);
+        }
+    }
+
+    /// The registers that it leaves with this time. They alternate: a state of the turn before shows.
+    fn next(&mut self, vl: usize) {
+        self.generation = 3 - self.generation;
+        self.expected.fill(self.writer, self.generation, vl);
+    }
+}
+
+/// The host task and the other guest.
+pub struct Neighbors {
+    /// Runs at the hypervisor's own level.
+    pub task: Neighbor,
+    /// Runs at EL1 and has a frame of its own.
+    pub guest: Neighbor,
+    frame: GuestFrame,
+}
+
+impl Neighbors {
+    /// Nobody has run.
+    pub const fn new() -> Self {
+        Self {
+            task: Neighbor::new(Writer::HostTask),
+            guest: Neighbor::new(Writer::OtherVcpu),
+            frame: GuestFrame::new(),
+        }
+    }
+
+    /// A new case: nobody has run.
+    pub const fn forget(&mut self) {
+        self.task.generation = 0;
+        self.guest.generation = 0;
+    }
+}
+
+/// VMID of the other guest.
+const VMID_OTHER: u64 = 9;
+
+impl Hyp {
+    /// Commits a disturbance now, between an exit and the next entry.
+    pub fn disturb(&mut self, kind: Disturbance) {
+        self.job.disturbed += 1;
+        self.event(Event::Disturb, [kind as u64, 0]);
+        match kind {
+            Disturbance::Clobber => {
+                self.vcpu_put();
+                self.cpu.load(&self.fp.clobber, self.cpu.vq);
+                self.vcpu_load();
+            }
+            Disturbance::Preempt => {
+                self.vcpu_put();
+                self.host_task();
+                self.vcpu_load();
+            }
+            Disturbance::HostSimd => self.host_simd(),
+            Disturbance::OtherVcpu => {
+                self.vcpu_put();
+                self.other_guest();
+                self.vcpu_load();
+            }
+        }
+    }
+
+    /// SIMD inside the exit, as kernel-mode NEON in an interrupt: whoever owns the registers is saved, and
+    /// nobody owns them afterwards. The vCPU is not put.
+    fn host_simd(&mut self) {
+        self.fp_release();
+        self.cpu.load(&self.fp.host_simd, self.cpu.vq);
+        self.fp_load();
+    }
+
+    /// A task of the host: gets its registers, looks at them, leaves with others.
+    fn host_task(&mut self) {
+        let cpu = self.cpu;
+        let task = &mut self.neighbors.task;
+        task.start(cpu.vl());
+        cpu.load(&task.saved, cpu.vq);
+        cpu.save(&mut task.saved, cpu.vq);
+        let unharmed = task.saved.matches(&task.expected, cpu.vq);
+        task.next(cpu.vl());
+        cpu.load(&task.expected, cpu.vq);
+        cpu.save(&mut task.saved, cpu.vq);
+        self.neighbor_seen(unharmed);
+    }
+
+    /// Another guest, at EL1, with every trap open and the CPU's largest vector length but one.
+    fn other_guest(&mut self) {
+        let cpu = self.cpu;
+        let vq = if cpu.vq > 1 { cpu.vq / 2 } else { cpu.vq };
+        let vl = usize::try_from(vq.max(1)).unwrap_or(1) * 16;
+        let Neighbors { guest, frame, .. } = &mut *self.neighbors;
+        guest.start(vl);
+        let unharmed = guest.saved.matches(&guest.expected, vq);
+        guest.next(vl);
+        let from = &guest.expected;
+        *frame = GuestFrame::new();
+        frame.x[0] = from.vectors.z.as_ptr().addr() as u64;
+        frame.x[1] = from.vectors.p.as_ptr().addr() as u64;
+        frame.x[2] = from.vectors.ffr.as_ptr().addr() as u64;
+        frame.x[3] = from.fpsr;
+        frame.x[4] = from.fpcr;
+        frame.pc = if cpu.sve { arch::hyp::other_guest() } else { arch::hyp::other_guest_without_sve() };
+        frame.pstate = pstate::DAIF | pstate::EL1H;
+        fp::open();
+        if cpu.sve {
+            fp::limit(vq - 1);
+            write!("S3_5_C1_C2_0", 0xf);
+        }
+        write!("S3_5_C1_C0_0", SCTLR_RESET);
+        write!("S3_5_C1_C0_2", cptr::FPEN | cptr::ZEN);
+        write!("vttbr_el2", vmid(VMID_OTHER));
+        write!("hcr_el2", hcr::RW | hcr::E2H | hcr::FMO | hcr::IMO | hcr::AMO);
+        arch::sysreg::isb();
+        // SAFETY: it runs the hypervisor's own code, which reads the context and calls back; interrupts are
+        // routed to EL2 and stay pending there.
+        let kind = unsafe { arch::hyp::enter(frame) };
+        let syndrome = frame.esr;
+        let called = kind == ExitKind::Sync && esr::class(syndrome) == esr::ec::HVC;
+        cpu.save(&mut guest.saved, vq);
+        self.installed = None;
+        if called {
+            self.neighbor_seen(unharmed);
+        } else {
+            self.end(End::Broken, syndrome);
+        }
+    }
+
+    fn neighbor_seen(&mut self, unharmed: bool) {
+        if !unharmed {
+            self.job.counters.neighbors_harmed += 1;
+        }
+    }
+}

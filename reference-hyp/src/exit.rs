@@ -1,0 +1,41 @@
+//! What happens on each kind of exit.
+
+mod abort;
+mod call;
+mod fp;
+mod sysreg;
+
+pub use abort::Access;
+
+use abi::hyp::{End, Event};
+use arch::esr::{self, ec};
+
+use crate::Hyp;
+use crate::inject::Vector;
+
+impl Hyp {
+    /// Handles a synchronous exit. Whatever a guest does ends here in a decision, never in a panic.
+    pub fn synchronous_exit(&mut self) {
+        let esr = self.vcpu.frame.esr;
+        let class = esr::class(esr);
+        self.job.counters.exits[usize::from(class)] += 1;
+        if class != ec::STEP_LOWER || self.config.trace_steps() {
+            self.event(Event::Exit, [esr, self.vcpu.frame.far]);
+        }
+        match class {
+            ec::FP | ec::SVE | ec::SME => self.fp_trap(esr),
+            ec::ERET if self.config.el2() && self.vcpu.in_el2 => self.nested_eret(esr),
+            // A guest hypervisor one level up.
+            ec::ERET if self.config.el2() => self.nested_exception(Vector::Sync, Some(esr), 0),
+            ec::HVC => self.hypervisor_call(esr),
+            ec::SMC => self.monitor_call(esr),
+            ec::SYSREG => self.sysreg(esr),
+            ec::WFX => self.wait(esr),
+            ec::DABORT_LOWER | ec::IABORT_LOWER => self.stage2_abort(esr),
+            ec::STEP_LOWER => self.stepped(),
+            // Ours only because of single step (MDCR_EL2.TDE): it belongs to the guest.
+            ec::BRK => self.take_exception(Vector::Sync, Some(esr), 0),
+            _ => self.end(End::UnknownExit, esr),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! HVC, SMC, WFI and WFE.
+
+use abi::hyp::End;
+
+use crate::Hyp;
+use crate::bits::hcr;
+use crate::inject::Vector;
+
+/// PSCI and SMCCC functions that a guest may call.
+mod function {
+    pub(super) const PSCI_VERSION: u64 = 0x8400_0000;
+    pub(super) const CPU_SUSPEND_64: u64 = 0xc400_0001;
+    pub(super) const SYSTEM_OFF: u64 = 0x8400_0008;
+    pub(super) const SMCCC_VERSION: u64 = 0x8000_0000;
+}
+
+/// PSCI 1.1.
+const PSCI_1_1: u64 = 0x0001_0001;
+/// SMCCC 1.1, as KVM reports.
+const SMCCC_1_1: u64 = 0x0001_0001;
+/// NOT_SUPPORTED.
+const NOT_SUPPORTED: u64 = u64::MAX;
+
+impl Hyp {
+    /// HVC: belongs to the guest's EL2 if it has one.
+    pub fn hypervisor_call(&mut self, esr: u64) {
+        if self.config.el2() {
+            self.nested_exception(Vector::Sync, Some(esr), 0);
+        } else {
+            self.firmware_call();
+        }
+    }
+
+    /// SMC: trapped by HCR_EL2.TSC before it executes, so ELR points at it.
+    pub fn monitor_call(&mut self, esr: u64) {
+        if self.config.el2() && !self.vcpu.in_el2 && self.l1_hcr(hcr::TSC) {
+            self.nested_exception(Vector::Sync, Some(esr), 0);
+        } else {
+            self.firmware_call();
+            self.advance();
+        }
+    }
+
+    /// Answers as firmware. Nothing but X0 changes.
+    fn firmware_call(&mut self) {
+        let result = match self.vcpu.frame.x[0] & 0xffff_ffff {
+            function::PSCI_VERSION => PSCI_1_1,
+            function::SMCCC_VERSION => SMCCC_1_1,
+            function::CPU_SUSPEND_64 => {
+                // A retention state that is left at once: a put and a load, and success (rule P-16).
+                self.vcpu_put();
+                self.vcpu_load();
+                0
+            }
+            function::SYSTEM_OFF => return self.end(End::Idle, 0),
+            _ => NOT_SUPPORTED,
+        };
+        self.vcpu.frame.x[0] = result;
+        self.vcpu.emulated = true;
+    }
+
+    /// WFI or WFE: the vCPU is parked and woken at once, which both allow.
+    pub fn wait(&mut self, esr: u64) {
+        const WFE: u64 = 1;
+        let trap = if esr & WFE == 0 { hcr::TWI } else { hcr::TWE };
+        if self.config.el2() && !self.vcpu.in_el2 && self.l1_hcr(trap) {
+            return self.nested_exception(Vector::Sync, Some(esr), 0);
+        }
+        self.vcpu_put();
+        self.vcpu_load();
+        self.advance();
+    }
+
+    /// The trapped instruction counts as executed.
+    pub const fn advance(&mut self) {
+        self.vcpu.frame.pc += 4;
+        self.vcpu.emulated = true;
+    }
+}

@@ -1,0 +1,198 @@
+//! The life of the hypervisor: start, wait for a job, run it, tell its end.
+
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{Ordering, compiler_fence};
+
+use abi::fault::Fault;
+use abi::hyp::{Counters, End, Event, HypJob, flag};
+use abi::pattern::Owner as Writer;
+use arch::semihosting::{self, Console};
+use arch::write;
+use zerocopy::FromZeros;
+
+use crate::Hyp;
+use crate::bits::hcr;
+use crate::config::Config;
+use crate::disturb::Neighbors;
+use crate::fault::Faults;
+use crate::fp::{Cpu, Fp, Owner};
+use crate::machine;
+use crate::shadow::Shadow;
+use crate::stage2::{Stage2, Table};
+use crate::statics::Static;
+use crate::sweep;
+use crate::vcpu::Vcpu;
+
+/// Where the harness finds the job, by this symbol. Neither loaded nor zeroed: the harness writes it.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".noinit.job")]
+static HYP_JOB: JobCell = JobCell(UnsafeCell::new(MaybeUninit::uninit()));
+
+#[repr(transparent)]
+struct JobCell(UnsafeCell<MaybeUninit<HypJob>>);
+
+// SAFETY: only `Hyp::start` takes a reference, once; `broken` writes through the raw pointer and never returns.
+unsafe impl Sync for JobCell {}
+
+static FP: Static<Fp> = Static::new(Fp::new());
+static VCPU: Static<Vcpu> = Static::new(Vcpu::new());
+static STAGE2: Static<Stage2> = Static::new(Stage2::new());
+static SHADOW: Static<Shadow> = Static::new(Shadow::new());
+static NEIGHBORS: Static<Neighbors> = Static::new(Neighbors::new());
+static OWN_TABLE: Static<Table> = Static::new(Table::new());
+
+#[unsafe(no_mangle)]
+extern "C" fn main(_x0: u64) -> ! {
+    write!("hcr_el2", hcr::RW | hcr::E2H);
+    arch::sysreg::isb();
+    // VBAR_EL2, by its VHE alias.
+    write!("S3_0_C12_C0_0", arch::hyp::vectors());
+    let Some(mut hyp) = Hyp::start() else { broken(0, 0, 0) };
+    if hyp.job.flags & flag::OUTERMOST == 0 {
+        hyp.run_job();
+        hyp.tell_outermost()
+    }
+    machine::take_machine();
+    hyp.serve()
+}
+
+impl Hyp {
+    /// Takes the statics and finds out what the CPU has. `None` the second time.
+    fn start() -> Option<Self> {
+        machine::enable_mmu(OWN_TABLE.take()?);
+        let fp = FP.take()?;
+        let cpu = Cpu::probe();
+        fp.poison.fill(Writer::Poison, 0, cpu.vl());
+        fp.clobber.fill(Writer::Clobber, 0, cpu.vl());
+        fp.host_simd.fill(Writer::HostSimd, 0, cpu.vl());
+        // SAFETY: any bytes are a HypJob, and the statics above, each taken once, make this the only reference.
+        let job = unsafe { (*HYP_JOB.0.get()).assume_init_mut() };
+        Some(Self {
+            config: Config::none(),
+            faults: Faults::new(None),
+            job,
+            cpu,
+            fp,
+            vcpu: VCPU.take()?,
+            stage2: STAGE2.take()?,
+            shadow: SHADOW.take()?,
+            neighbors: NEIGHBORS.take()?,
+            sweep: sweep::State::off(),
+            installed: None,
+            l2_vncr: 0,
+            stepping: false,
+            preempt_at: None,
+            budget_end: u64::MAX,
+        })
+    }
+
+    /// One job for each byte of input, and one byte of output for each job.
+    fn serve(&mut self) -> ! {
+        let (Some(input), Some(output)) = (Console::input(), Console::output()) else {
+            semihosting::complain(c"no semihosting console\n");
+            semihosting::exit(2)
+        };
+        while input.read_byte().is_some() {
+            self.run_job();
+            arch::sysreg::dsb();
+            output.write(b"d");
+        }
+        semihosting::exit(0)
+    }
+
+    /// Runs the case that the harness has laid out.
+    fn run_job(&mut self) {
+        compiler_fence(Ordering::SeqCst);
+        self.job.counters = Counters::new_zeroed();
+        (self.job.end, self.job.end_arg, self.job.trace_head) = (0, 0, 0);
+        (self.job.fault_reached, self.job.disturbed) = (0, 0);
+        let config = Config::read(self.job);
+        self.config = config.unwrap_or(Config::none());
+        if config.is_none() || (self.config.fault.is_some() && !Faults::available()) {
+            return self.end(End::BadJob, 0);
+        }
+        self.faults = Faults::new(self.config.fault);
+        self.fresh_guest();
+        self.run();
+        self.set_stepping(false);
+        self.job.fault_reached = self.faults.reached;
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// Everything of the case before is gone: registers, translations, deadlines.
+    fn fresh_guest(&mut self) {
+        self.vcpu.reset(&self.config);
+        self.fp.guest.reset();
+        self.fp.owner = Owner::Free;
+        self.fp.nested_transition = false;
+        if self.config.poison() {
+            self.cpu.load(&self.fp.poison, self.cpu.vq);
+        }
+        self.neighbors.forget();
+        self.sweep = sweep::State::off();
+        self.installed = None;
+        self.make_stage2();
+        let now = self.ticks();
+        self.budget_end = now.saturating_add(self.config.budget_ticks);
+        self.preempt_at = (self.config.preempt_ticks != 0).then(|| now + self.config.preempt_ticks);
+        self.arm_timer();
+    }
+
+    /// Ends the case.
+    pub fn end(&mut self, end: End, argument: u64) {
+        self.event(Event::End, [end as u64, argument]);
+        let frame = &self.vcpu.frame;
+        self.job.end_at = [frame.pc, frame.pstate, frame.far, u64::from(self.vcpu.in_el2)];
+        self.job.end_arg = argument;
+        self.job.end = end as u64;
+    }
+
+    /// An inner hypervisor whose guest ended without the doorbell rings it itself.
+    fn tell_outermost(&self) -> ! {
+        loop {
+            arch::sysreg::dsb();
+            // SAFETY: the doorbell page is mapped Device, and its END register may be written by anyone.
+            unsafe { arch::hyp::ring(abi::doorbell::ADDRESS + abi::doorbell::END, abi::hyp::INNER_ENDED) };
+        }
+    }
+
+    /// Whether the current case commits `fault` here.
+    #[inline]
+    pub fn fault(&mut self, fault: Fault) -> bool {
+        let commits = self.faults.commit(fault);
+        if commits {
+            self.event(Event::Fault, [fault as u64, 0]);
+        }
+        commits
+    }
+}
+
+/// The hypervisor has met an exception of its own. `number` is the vector's.
+#[unsafe(no_mangle)]
+extern "C" fn hyp_exception(number: u64, esr: u64, elr: u64, far: u64) -> ! {
+    let _ = number;
+    broken(esr, elr, far)
+}
+
+/// Tells what broke, and stops the machine: nothing after it could be trusted.
+fn broken(esr: u64, elr: u64, far: u64) -> ! {
+    let job = HYP_JOB.0.get().cast::<HypJob>();
+    let note = [elr, 0, far, 0];
+    // SAFETY: the pointer is valid, and nothing else runs any more.
+    unsafe { (&raw mut (*job).end_at).write_volatile(note) };
+    // SAFETY: as above.
+    unsafe { (&raw mut (*job).end_arg).write_volatile(esr) };
+    // SAFETY: as above.
+    unsafe { (&raw mut (*job).end).write_volatile(End::Broken as u64) };
+    arch::sysreg::dsb();
+    semihosting::complain(c"reference-hyp: broken\n");
+    semihosting::exit(3)
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    let line = info.location().map_or(0, |location| u64::from(location.line()));
+    // The message itself would need formatting code; file and line follow from the trace and this line.
+    broken(0, line, 0)
+}
