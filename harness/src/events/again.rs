@@ -1,9 +1,10 @@
 //! The one line that runs a case again, as it was run.
 
 use super::Environment;
+use crate::options::Strategy;
 
 impl Environment {
-    /// The command that runs the case of this name again.
+    /// The command that runs the case of this name again; what is the default anyway is left out.
     #[must_use]
     pub fn again(&self, name: &str) -> String {
         let mut words = vec!["cargo holdfast run".to_owned()];
@@ -11,7 +12,8 @@ impl Environment {
         if self.target != "reference" {
             option("target", &self.target);
         }
-        for setting in &self.strategy {
+        let usual = Strategy::default().settings().map(|(switch, value)| format!("{switch}={value}"));
+        for setting in self.strategy.iter().filter(|setting| !usual.contains(setting)) {
             option("set", setting);
         }
         if self.depth > 1 {
@@ -55,7 +57,7 @@ mod tests {
         };
         assert_eq!(
             environment.again("nested::eret_keeps_z[vl=max]"),
-            "cargo holdfast run --set restore=lazy --set nested=put-load --depth 2 --fault nv-reload-old \
+            "cargo holdfast run --set nested=put-load --depth 2 --fault nv-reload-old \
              'nested::eret_keeps_z[vl=max]'"
         );
     }

@@ -75,8 +75,8 @@ impl<W: Write> EventWriter<W> {
     /// # Errors
     ///
     /// If it cannot be written.
-    pub fn environment(&mut self, environment: Environment) -> Result<(), WriteError> {
-        self.event(&Event::Environment(Box::new(environment)))
+    pub fn environment(&mut self, environment: &Environment) -> Result<(), WriteError> {
+        self.event(&Event::Environment(Box::new(environment.clone())))
     }
 
     /// Writes a case.
@@ -84,8 +84,8 @@ impl<W: Write> EventWriter<W> {
     /// # Errors
     ///
     /// If it cannot be written.
-    pub fn case(&mut self, case: Case) -> Result<(), WriteError> {
-        self.event(&Event::Case(Box::new(case)))
+    pub fn case(&mut self, case: &Case) -> Result<(), WriteError> {
+        self.event(&Event::Case(Box::new(case.clone())))
     }
 
     /// Writes the last line, which makes the log whole.

@@ -26,6 +26,9 @@ pub(super) fn headline(case: &Case) -> String {
             let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
             line(&format!("{}{more}", difference(finding)))
         }
+        None if case.why.is_empty() => {
+            line(case.expectation.as_ref().map_or("", |expectation| &expectation.reason))
+        }
         None => line(&case.why),
     }
 }

@@ -105,8 +105,10 @@ impl<W: Write> Human<W> {
                     Some(count) => write!(self.to, "  {count:>7}")?,
                 }
             }
-            if points {
-                write!(self.to, "  {:>9}", area.counts.sweep_points)?;
+            match area.counts.sweep_points {
+                0 if points => write!(self.to, "  {FAINT}{:>9}{FAINT:#}", "-")?,
+                count if points => write!(self.to, "  {count:>9}")?,
+                _ => {}
             }
             writeln!(self.to, "  {:>7.2} s", area.duration.as_secs_f64())?;
         }

@@ -49,10 +49,9 @@ impl<W: Write> Reporter for Ktap<W> {
                 Some(format!("{} {reason}", if state == State::Xfail { "XFAIL" } else { "XPASS" }))
             }
             State::Timeout => Some(format!("TIMEOUT {}", case.why)),
+            State::Error => Some(format!("ERROR {}", case.why)),
             // The format knows no others: they are errors with a word of their own.
-            State::Crash | State::Error | State::Miss | State::Flaky => {
-                Some(format!("ERROR {state}: {}", case.why))
-            }
+            State::Crash | State::Miss | State::Flaky => Some(format!("ERROR {state}: {}", case.why)),
         };
         if let Some(directive) = directive {
             write!(self.to, " # {}", clean::line(directive.trim_end_matches([' ', ':'])))?;

@@ -1,0 +1,78 @@
+//! The rendered reports of a log made by hand, pinned as goldens.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails says so by a panic")]
+
+mod sample;
+
+use harness::events::{Event, EventWriter, Log, read};
+use harness::report::{Human, Json, Junit, Ktap, Reporter, replay};
+
+/// Renders the log; ANSI escapes are stripped.
+fn render(log: &Log, make: impl for<'a> Fn(&'a mut Vec<u8>) -> Box<dyn Reporter + 'a>) -> String {
+    let mut bytes = Vec::new();
+    replay(log, make(&mut bytes).as_mut()).unwrap();
+    anstream::adapter::strip_str(&String::from_utf8(bytes).unwrap()).to_string()
+}
+
+fn golden(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../../golden/report");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+fn void() -> Log {
+    Log { summary: None, ..sample::log() }
+}
+
+#[test]
+fn human() {
+    golden("human", &render(&sample::log(), |to| Box::new(Human::new(to, false))));
+}
+
+#[test]
+fn human_all() {
+    golden("human_all", &render(&sample::log(), |to| Box::new(Human::new(to, true))));
+}
+
+#[test]
+fn ktap() {
+    golden("ktap", &render(&sample::log(), |to| Box::new(Ktap::new(to))));
+}
+
+#[test]
+fn junit() {
+    golden("junit", &render(&sample::log(), |to| Box::new(Junit::new(to))));
+}
+
+#[test]
+fn json_is_the_log() {
+    let log = sample::log();
+    let json = render(&log, |to| Box::new(Json::new(to)));
+    assert_eq!(read(json.as_bytes()).unwrap(), log);
+    golden("json", &json);
+}
+
+#[test]
+fn a_run_that_ended_early_is_void_in_every_format() {
+    let log = void();
+    assert!(render(&log, |to| Box::new(Human::new(to, false))).contains("void: ended early"));
+    assert!(render(&log, |to| Box::new(Ktap::new(to))).contains("Bail out! void"));
+    assert!(render(&log, |to| Box::new(Junit::new(to))).contains("the run ended early"));
+    let json = render(&log, |to| Box::new(Json::new(to)));
+    assert_eq!(read(json.as_bytes()).unwrap().summary, None);
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let log = sample::log();
+    let mut bytes = Vec::new();
+    let mut writer = EventWriter::new("events.jsonl".into(), &mut bytes);
+    writer.event(&Event::Environment(Box::new(log.environment.clone()))).unwrap();
+    for case in &log.cases {
+        writer.case(case).unwrap();
+    }
+    writer.summary(log.summary.unwrap()).unwrap();
+    assert_eq!(read(bytes.as_slice()).unwrap(), log);
+}
