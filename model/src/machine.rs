@@ -1,0 +1,325 @@
+//! The machine that a case is compiled against.
+//!
+//! A [`Machine`] says what the payload's CPU has, as configured or claimed: never as probed, or a broken
+//! hypervisor would define its own oracle.
+
+use abi::skip;
+
+use crate::scenario::step::{Cpu, GuestSpec, L1Mode};
+
+/// FPSR: QC, IDC, IXC, UFC, OFC, DZC, IOC (DDI0487 C5.2.10). N, Z, C and V of AArch32 are left alone.
+pub const FPSR_WRITABLE: u64 = 0x0800_009f;
+/// FPCR: AHP, DN, FZ, RMode and FZ16 (DDI0487 C5.2.8). Trap enables are optional and left alone.
+pub const FPCR_WRITABLE: u64 = 0x07c8_0000;
+/// FPCR: NEP, AH and FIZ, with FEAT_AFP.
+pub const FPCR_WRITABLE_AFP: u64 = 0x7;
+/// FPMR: F8S1, F8S2, F8D, OSM, OSC, LSCALE, NSCALE, LSCALE2 (DDI0487 C5.2.9).
+pub const FPMR_WRITABLE: u64 = 0x3f_ff7f_c1ff;
+
+/// What the CPU under the payload is and what its target can do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Machine {
+    /// What the ID registers promise to the payload's highest level.
+    pub features: Features,
+    /// The vector lengths that it has, already capped by the guest's maximum. Empty without SVE.
+    pub lengths: Lengths,
+    /// The bits of the FP control and status registers that hold what is written.
+    pub writable: Writable,
+    /// What the FP registers hold when the case begins.
+    pub fp_reset: FpReset,
+    /// ZCR_ELx at every level when the case begins.
+    pub zcr_reset: u64,
+    /// What the target can be asked for.
+    pub hooks: Hooks,
+    /// Known departures of the substrate from the manual.
+    pub quirks: Quirks,
+}
+
+/// The features that a verdict depends on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Features {
+    /// FEAT_SVE.
+    pub sve: bool,
+    /// FEAT_SME is visible.
+    pub sme: bool,
+    /// FEAT_FPMR.
+    pub fpmr: bool,
+    /// FEAT_S1POE: CPACR_EL1 and CPTR_EL2 have E0POE.
+    pub poe: bool,
+    /// FEAT_PAuth: ERETAA and ERETAB exist.
+    pub pauth: bool,
+    /// FEAT_FPACCOMBINE: a combined instruction such as ERETAA faults itself if authentication fails.
+    pub fpac_combined: bool,
+    /// How the payload's EL2 runs, if it has one.
+    pub el2: Option<L1Mode>,
+}
+
+/// A set of vector lengths, in quadwords (units of 128 bits, 1 to 16).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Lengths(u16);
+
+impl Lengths {
+    /// The set of the given numbers of quadwords; those outside 1 to 16 are ignored.
+    #[must_use]
+    pub fn new(vqs: impl IntoIterator<Item = u8>) -> Self {
+        Self(vqs.into_iter().filter(|vq| (1..=16).contains(vq)).fold(0, |set, vq| set | 1 << (vq - 1)))
+    }
+
+    /// What a CPU of this kind has up to `bits`.
+    #[must_use]
+    pub fn of_cpu(cpu: Cpu, bits: u32) -> Self {
+        let fits = |vq: &u8| u32::from(*vq) * 128 <= bits;
+        match cpu {
+            Cpu::Max => Self::new([1, 2, 4, 8, 16].into_iter().filter(fits)),
+            Cpu::AllLengths => Self::new((1..=16).filter(fits)),
+        }
+    }
+
+    /// Whether a length is in the set.
+    #[must_use]
+    pub const fn contains(self, vq: u8) -> bool {
+        vq >= 1 && vq <= 16 && self.0 & (1 << (vq - 1)) != 0
+    }
+
+    /// The lengths, smallest first.
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = u8> {
+        (1..=16).filter(move |vq| self.contains(*vq))
+    }
+
+    /// The largest length.
+    #[must_use]
+    pub fn max(self) -> Option<u8> {
+        self.iter().next_back()
+    }
+
+    /// The middle length, the lower one of two.
+    #[must_use]
+    pub fn mid(self) -> Option<u8> {
+        let count = self.iter().count();
+        self.iter().nth(count.saturating_sub(1) / 2)
+    }
+
+    /// The largest length that is not above `vq` (rule P-50; ImplementedSVEVectorLength in the manual).
+    #[must_use]
+    pub fn round_down(self, vq: u8) -> u8 {
+        self.iter().take_while(|have| *have <= vq).last().unwrap_or(1)
+    }
+}
+
+/// Writable bits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Writable {
+    /// Of FPCR.
+    pub fpcr: u64,
+    /// Of FPSR.
+    pub fpsr: u64,
+    /// Of FPMR.
+    pub fpmr: u64,
+}
+
+/// What the FP registers hold before anybody wrote them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FpReset {
+    /// Zero: what the target promises for a new vCPU (rule P-13).
+    Zero,
+    /// Anything, but never another context's values (rule P-13 as amended).
+    Unknown,
+}
+
+/// What a target can be asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hooks {
+    /// It answers the doorbell.
+    pub doorbell: bool,
+    /// Where an IRQ can come from.
+    pub irq: IrqSource,
+    /// It can make an SError pending.
+    pub serror: bool,
+    /// It can reset a vCPU.
+    pub reset: bool,
+    /// SMC from the payload's highest level reaches an SMCCC implementation with PSCI.
+    pub smccc: bool,
+    /// HCR_EL2.TSC traps SMC. Without EL3 the manual leaves that open.
+    pub tsc: bool,
+}
+
+/// Where the payload's interrupts come from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum IrqSource {
+    /// Nowhere.
+    None,
+    /// The doorbell.
+    Doorbell,
+    /// An SGI through the GICv3 system registers.
+    Gic,
+}
+
+impl IrqSource {
+    /// The value of [`abi::job::JobHeader::irq_source`].
+    #[must_use]
+    pub const fn abi(self) -> u64 {
+        match self {
+            Self::None => abi::job::irq_source::NONE,
+            Self::Doorbell => abi::job::irq_source::DOORBELL,
+            Self::Gic => abi::job::irq_source::GIC,
+        }
+    }
+}
+
+/// Known departures of a substrate from the manual. A case that meets one is judged by the quirk.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Quirks {
+    /// QEMU checks FPEN (TFP) as well as ZEN (TZ) when ZCR_ELx is accessed, and reports EC 0x07. The manual's
+    /// accessors have ZEN and TZ only (rules P-69, P-70 as amended; QEMU `handle_sys`, `ARM_CP_SVE`, calls
+    /// `sve_access_check`). A hypervisor below cannot mend it: the trap of ZCR and that of an SVE
+    /// instruction share EC 0x19 with ISS 0.
+    pub zcr_checks_fpen: bool,
+}
+
+/// How the CPU of a QEMU machine was configured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct QemuCpu {
+    /// The set of lengths.
+    pub cpu: Cpu,
+    /// SVE is on.
+    pub sve: bool,
+    /// The largest vector length in bits.
+    pub vl_max: u32,
+    /// SME is on.
+    pub sme: bool,
+    /// It has FPMR (QEMU 11.0 and later).
+    pub fpmr: bool,
+    /// It has S1POE.
+    pub poe: bool,
+}
+
+/// Why a machine cannot be had.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{why}")]
+pub struct Unavailable {
+    /// A code of [`abi::skip`].
+    pub code: &'static str,
+    /// The reason in words.
+    pub why: String,
+}
+
+impl Machine {
+    /// The payload at real EL2 (or EL1) of QEMU, without any hypervisor.
+    ///
+    /// The register file at the start is whatever the case before left there, so it is unknown.
+    ///
+    /// # Errors
+    ///
+    /// The guest asks for lengths or features that this very CPU is not configured with.
+    pub fn bare(cpu: &QemuCpu, guest: &GuestSpec) -> Result<Self, Unavailable> {
+        if guest.sve != cpu.sve || guest.cpu != cpu.cpu {
+            let why = "the guest's CPU differs from the machine's, and there is no hypervisor to hide it";
+            return Err(Unavailable { code: skip::FEATURE_ABSENT, why: why.into() });
+        }
+        if guest.sve && guest.vl_max != cpu.vl_max {
+            let why = format!("the machine goes to {} bits, the guest to {}", cpu.vl_max, guest.vl_max);
+            return Err(Unavailable { code: skip::NO_VECTOR_LENGTH, why });
+        }
+        let mut machine = Self::qemu(cpu, guest)?;
+        machine.fp_reset = FpReset::Unknown;
+        machine.features.sme = cpu.sme;
+        machine.hooks = Hooks {
+            doorbell: false,
+            irq: IrqSource::Gic,
+            serror: false,
+            reset: false,
+            smccc: true,
+            tsc: true,
+        };
+        Ok(machine)
+    }
+
+    /// The payload as a guest of the reference hypervisor under QEMU.
+    ///
+    /// # Errors
+    ///
+    /// The guest asks for more than the machine below has.
+    pub fn reference(cpu: &QemuCpu, guest: &GuestSpec) -> Result<Self, Unavailable> {
+        if guest.sve && !cpu.sve {
+            let why = "the machine has no SVE".into();
+            return Err(Unavailable { code: skip::FEATURE_ABSENT, why });
+        }
+        if guest.sve && (guest.cpu != cpu.cpu || guest.vl_max > cpu.vl_max) {
+            let why = format!("the machine's lengths go to {} bits only", cpu.vl_max);
+            return Err(Unavailable { code: skip::NO_VECTOR_LENGTH, why });
+        }
+        Self::qemu(cpu, guest)
+    }
+
+    fn qemu(cpu: &QemuCpu, guest: &GuestSpec) -> Result<Self, Unavailable> {
+        let lengths = if guest.sve { Lengths::of_cpu(guest.cpu, guest.vl_max) } else { Lengths::default() };
+        if guest.sve && lengths.max().map(|vq| u32::from(vq) * 128) != Some(guest.vl_max) {
+            let why = format!("no CPU of this kind has a largest vector length of {} bits", guest.vl_max);
+            return Err(Unavailable { code: skip::NO_VECTOR_LENGTH, why });
+        }
+        Ok(Self {
+            features: Features {
+                sve: guest.sve,
+                sme: false,
+                fpmr: cpu.fpmr,
+                poe: cpu.poe,
+                pauth: true,
+                // QEMU's `max` has FEAT_FPACCOMBINE with every PAC algorithm (target/arm/tcg/cpu64.c).
+                fpac_combined: true,
+                el2: guest.l1,
+            },
+            lengths,
+            writable: Writable {
+                fpcr: FPCR_WRITABLE | FPCR_WRITABLE_AFP,
+                fpsr: FPSR_WRITABLE,
+                fpmr: if cpu.fpmr { FPMR_WRITABLE } else { 0 },
+            },
+            fp_reset: FpReset::Zero,
+            zcr_reset: 0,
+            hooks: Hooks {
+                doorbell: true,
+                irq: IrqSource::Doorbell,
+                serror: true,
+                reset: true,
+                smccc: false,
+                tsc: true,
+            },
+            quirks: Quirks { zcr_checks_fpen: true },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sets_of_the_two_cpus() {
+        let max = Lengths::of_cpu(Cpu::Max, 512);
+        assert_eq!(max.iter().collect::<Vec<_>>(), [1, 2, 4]);
+        assert_eq!((max.max(), max.mid()), (Some(4), Some(2)));
+        assert_eq!(max.round_down(3), 2);
+        let all = Lengths::of_cpu(Cpu::AllLengths, 384);
+        assert_eq!(all.iter().collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(Lengths::of_cpu(Cpu::Max, 384).max(), Some(2));
+    }
+
+    #[test]
+    fn bare_has_only_its_own_lengths() {
+        let cpu = QemuCpu { cpu: Cpu::Max, sve: true, vl_max: 512, sme: false, fpmr: true, poe: false };
+        let guest = |vl_max| GuestSpec {
+            l1: None,
+            cpu: Cpu::Max,
+            sve: true,
+            vl_max,
+            mmu: true,
+            stage2: false,
+            cold: false,
+        };
+        assert!(Machine::bare(&cpu, &guest(512)).is_ok());
+        assert_eq!(Machine::bare(&cpu, &guest(256)).unwrap_err().code, skip::NO_VECTOR_LENGTH);
+        assert!(Machine::reference(&cpu, &guest(256)).is_ok());
+        assert_eq!(Machine::reference(&cpu, &guest(1024)).unwrap_err().code, skip::NO_VECTOR_LENGTH);
+        assert_eq!(Machine::reference(&cpu, &guest(384)).unwrap_err().code, skip::NO_VECTOR_LENGTH);
+    }
+}
