@@ -1,0 +1,66 @@
+//! The words of the language for values that have no name in `abi`.
+//!
+//! Parser and printer use the same tables.
+
+use abi::doorbell::{Disturbance, Sweep};
+use abi::op::{Auth, Hole};
+
+use super::step::{Cpu, Interrupt, L1Mode, Unit};
+
+/// Names and what they stand for.
+pub(super) type Table<T> = [(&'static str, T)];
+
+/// HCR_EL2.E2H of L1.
+pub(super) const L1_MODES: &Table<L1Mode> = &[("vhe", L1Mode::Vhe), ("nvhe", L1Mode::Nvhe)];
+/// CPU configurations.
+pub(super) const CPUS: &Table<Cpu> = &[("max", Cpu::Max), ("all-lengths", Cpu::AllLengths)];
+/// Kinds of sweep that a scenario can ask for.
+pub(super) const SWEEPS: &Table<Sweep> = &[
+    (Sweep::StepAll.name(), Sweep::StepAll),
+    (Sweep::StepEach.name(), Sweep::StepEach),
+    (Sweep::Timer.name(), Sweep::Timer),
+];
+/// Disturbances, and none.
+pub(super) const DISTURBANCES: &Table<Option<Disturbance>> = &[
+    ("none", None),
+    (Disturbance::Clobber.name(), Some(Disturbance::Clobber)),
+    (Disturbance::Preempt.name(), Some(Disturbance::Preempt)),
+    (Disturbance::HostSimd.name(), Some(Disturbance::HostSimd)),
+    (Disturbance::OtherVcpu.name(), Some(Disturbance::OtherVcpu)),
+];
+/// Authentication of an ERET.
+pub(super) const AUTHS: &Table<Auth> = &[
+    ("plain", Auth::None),
+    ("aa", Auth::Aa),
+    ("ab", Auth::Ab),
+    ("aa-bad", Auth::AaFailing),
+    ("ab-bad", Auth::AbFailing),
+];
+/// Pages that can be unmapped.
+pub(super) const HOLES: &Table<Hole> = &[("stage1", Hole::Stage1), ("stage2", Hole::Stage2)];
+/// Asynchronous exceptions.
+pub(super) const INTERRUPTS: &Table<Interrupt> = &[
+    ("irq", Interrupt::Irq),
+    ("serror", Interrupt::SError),
+    ("virq", Interrupt::VirtualIrq),
+    ("vserror", Interrupt::VirtualSError),
+];
+/// Units that can be trapped.
+pub(super) const UNITS: &Table<Unit> = &[("fp", Unit::Fp), ("sve", Unit::Sve)];
+/// States of an explicit window.
+pub(super) const SWITCH: &Table<bool> = &[("on", true), ("off", false)];
+
+/// What `name` stands for.
+pub(super) fn find<T: Copy>(table: &Table<T>, name: &str) -> Option<T> {
+    table.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+}
+
+/// The name of `value`; every table names every value of its type that a scenario can hold.
+pub(super) fn name_of<T: PartialEq>(table: &Table<T>, value: &T) -> &'static str {
+    table.iter().find(|(_, known)| known == value).map_or("?", |(name, _)| *name)
+}
+
+/// All names, for messages.
+pub(super) fn all<T>(table: &'static Table<T>) -> impl Iterator<Item = &'static str> + Clone {
+    table.iter().map(|(name, _)| *name)
+}
