@@ -11,6 +11,11 @@ pub const SYMBOL: &str = "__job_start";
 /// [`JobHeader::magic`] of a job that is to run: "HOLDJOB1".
 pub const MAGIC: u64 = 0x3142_4f4a_444c_4f48;
 
+/// The 64-bit word `i` of the two pages at [`HOLE_SYMBOL`] is this plus `i`, at the start of every pass.
+pub const HOLE_WORD: u64 = 0x484f_4c45_0000_0000;
+/// The linker symbol of the two pages whose second one can be unmapped.
+pub const HOLE_SYMBOL: &str = "__hole";
+
 /// The job area's first bytes. All offsets count from its own address; all are multiples of 64.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]

@@ -91,6 +91,9 @@ impl Code {
     }
 }
 
+/// The largest immediate of HVC, SVC, SMC and BRK: text is never rewritten, so each has an instruction of its own.
+pub const IMMEDIATE_MAX: u64 = 0xff;
+
 /// The register number that a [`Code::ReadVl`] record carries.
 pub const RDVL: u16 = 0x100;
 

@@ -18,6 +18,7 @@ _start:
     .long   0
 
 1:  msr     daifset, #15
+    msr     spsel, #1
     mov     x19, x0
     adrp    x1, __boot_stack_top
     add     x1, x1, :lo12:__boot_stack_top
@@ -46,7 +47,11 @@ _start:
     add     x4, x4, :lo12:__bss_end
 4:  cmp     x3, x4
     b.hs    5f
-    stp     xzr, xzr, [x3], #16
+    stp     xzr, xzr, [x3]
+    stp     xzr, xzr, [x3, #16]
+    stp     xzr, xzr, [x3, #32]
+    stp     xzr, xzr, [x3, #48]
+    add     x3, x3, #64
     b       4b
 
 5:  dsb     sy

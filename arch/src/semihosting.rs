@@ -7,6 +7,7 @@ use core::arch::asm;
 use core::ffi::CStr;
 
 const SYS_OPEN: u64 = 0x01;
+const SYS_CLOSE: u64 = 0x02;
 const SYS_WRITE0: u64 = 0x04;
 const SYS_WRITE: u64 = 0x05;
 const SYS_READ: u64 = 0x06;
@@ -49,6 +50,13 @@ impl Console {
         // SAFETY: SYS_READ writes at most the one byte that its arguments name.
         let missing = unsafe { call(SYS_READ, args.as_ptr().expose_provenance() as u64) };
         (missing == 0).then_some(byte)
+    }
+
+    /// Closes the handle. Standard input and output themselves stay open.
+    pub fn close(self) {
+        let args = [self.0];
+        // SAFETY: SYS_CLOSE reads its argument.
+        unsafe { call(SYS_CLOSE, args.as_ptr().expose_provenance() as u64) };
     }
 
     /// Writes bytes. Whether they arrived is for the reader to see.

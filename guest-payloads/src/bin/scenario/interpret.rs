@@ -1,0 +1,85 @@
+//! The loop over operations. It has no state but the cursor: any place can go on where another one stopped.
+
+use abi::doorbell;
+use abi::job::Status;
+use abi::op::{Code, Hole, Op, RDVL};
+use abi::place::Place;
+use abi::record::{Kind, RegisterValue};
+use arch::payload::{control, fp as fp_registers};
+
+use crate::tables::{self, Set};
+use crate::{depart, end, fp, home, irq, job, registers, ring, sweep};
+
+/// Interprets from the cursor on, at `place`.
+pub(crate) fn run(place: Place) -> ! {
+    loop {
+        let index = job::CURSOR.get();
+        match job::op(index).ok_or(Status::BadJob).and_then(|op| step(&op, index, place)) {
+            Ok(()) => job::CURSOR.set(index + 1),
+            Err(status) => end::finish(status),
+        }
+    }
+}
+
+/// Runs one operation. An error is how the case ends, be it well.
+fn step(op: &Op, index: u64, place: Place) -> Result<(), Status> {
+    if op.place != place as u8 {
+        return Err(Status::BadJob);
+    }
+    let [first, second, third, ..] = op.arg;
+    match Code::from_u16(op.code).ok_or(Status::BadJob)? {
+        Code::End => return Err(end_of_pass(place)),
+        Code::Fill => fp::fill(op)?,
+        Code::Dump => fp::dump(op, index, place)?,
+        Code::SysWrite => registers::write(first, second, third)?,
+        Code::SysRead => {
+            let value = registers::read(first)?;
+            ring::write(Kind::Register, index, place, RegisterValue { reg: first, value })?;
+        }
+        Code::Go => depart::go(op, index, place)?,
+        Code::Doorbell => ring_doorbell(first, second)?,
+        Code::Pend => irq::pend(first)?,
+        Code::Churn => fp::churn(op)?,
+        Code::Map => map(first, second, place)?,
+        Code::Bank if place == Place::L1 => home::switch_guest(first)?,
+        Code::Bank => return Err(Status::BadJob),
+        Code::ReadVl => {
+            let value = fp_registers::vector_length();
+            ring::write(Kind::Register, index, place, RegisterValue { reg: RDVL.into(), value })?;
+        }
+    }
+    Ok(())
+}
+
+fn end_of_pass(place: Place) -> Status {
+    if job::home() == Some(place) {
+        sweep::end_of_pass(place).unwrap_or_else(|status| status)
+    } else {
+        Status::BadJob
+    }
+}
+
+fn ring_doorbell(offset: u64, value: u64) -> Result<(), Status> {
+    let page = job::doorbell().ok_or(Status::BadJob)?;
+    if offset >= doorbell::SIZE || !offset.is_multiple_of(8) {
+        return Err(Status::BadJob);
+    }
+    // SAFETY: the doorbell is mapped at every place and is not memory.
+    unsafe { control::mmio_write(page + offset, value) };
+    Ok(())
+}
+
+fn map(hole: u64, on: u64, place: Place) -> Result<(), Status> {
+    let hole = Hole::from_u64(hole).ok_or(Status::BadJob)?;
+    let (set, invalidate): (_, fn()) = match (hole, place) {
+        (Hole::Stage1, Place::L1) => (Set::Home, control::invalidate_el2),
+        (Hole::Stage1, Place::G) => (Set::Home, control::invalidate_el1),
+        (Hole::Stage1, Place::L2) => (Set::L2, control::invalidate_el1),
+        (Hole::Stage1, Place::L2b) => (Set::L2b, control::invalidate_el1),
+        (Hole::Stage2, Place::L1) => (Set::Stage2, control::invalidate_guests),
+        _ => return Err(Status::BadJob),
+    };
+    tables::set_hole(set, on != 0)?;
+    invalidate();
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! Interrupts that the program asks for: from the doorbell, or from the GIC where there is no hypervisor.
+//!
+//! An interrupt that has arrived is withdrawn after it is recorded, so that it arrives once.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use abi::doorbell;
+use abi::job::{Status, irq_source};
+use abi::place::Place;
+use arch::payload::control;
+use arch::sysreg::isb;
+use arch::{read, write};
+
+use crate::job;
+
+/// What is pending by our doing: bit 0 IRQ, bit 1 SError.
+static PENDING: AtomicU64 = AtomicU64::new(0);
+const IRQ: u64 = 1;
+const SERROR: u64 = 2;
+
+/// The GICv3 of QEMU's `virt` machine, with one security state: the only machine without a hypervisor that there is.
+mod gic {
+    pub(super) const GICD_CTLR: u64 = 0x0800_0000;
+    /// ARE, EnableGrp1.
+    pub(super) const CTLR_ON: u32 = 1 << 4 | 1 << 1;
+    pub(super) const GICR: u64 = 0x080a_0000;
+    pub(super) const GICR_WAKER: u64 = GICR + 0x14;
+    pub(super) const WAKER_SLEEP: u32 = 1 << 1;
+    pub(super) const WAKER_ASLEEP: u32 = 1 << 2;
+    const SGI: u64 = GICR + 0x1_0000;
+    pub(super) const GICR_IGROUPR0: u64 = SGI + 0x80;
+    pub(super) const GICR_ISENABLER0: u64 = SGI + 0x100;
+    pub(super) const GICR_ICPENDR0: u64 = SGI + 0x280;
+    pub(super) const GICR_ICACTIVER0: u64 = SGI + 0x380;
+    pub(super) const GICR_IPRIORITYR0: u64 = SGI + 0x400;
+    /// The interrupt that is sent: SGI 0.
+    pub(super) const SGI0: u32 = 1;
+}
+
+/// Enables SGI 0 for this CPU. Runs with stage 1 off: the GIC is mapped nowhere.
+pub(crate) fn set_up_gic(home: Place) {
+    /// SRE, DFB, DIB.
+    const SRE: u64 = 7;
+    /// Enable: EL1 may use the interface too.
+    const SRE_ENABLE: u64 = 8;
+    if home == Place::L1 {
+        write!("S3_4_C12_C9_5", SRE | SRE_ENABLE); // ICC_SRE_EL2
+        isb();
+    }
+    write!("S3_0_C12_C12_5", SRE); // ICC_SRE_EL1
+    isb();
+    // SAFETY: stage 1 is off and the machine has this GIC; none of its registers is memory.
+    let set = |register, value| unsafe { control::mmio_write32(register, value) };
+    // SAFETY: as above.
+    let get = |register| unsafe { control::mmio_read32(register) };
+    set(gic::GICD_CTLR, gic::CTLR_ON);
+    set(gic::GICR_WAKER, get(gic::GICR_WAKER) & !gic::WAKER_SLEEP);
+    while get(gic::GICR_WAKER) & gic::WAKER_ASLEEP != 0 {}
+    set(gic::GICR_IGROUPR0, u32::MAX);
+    set(gic::GICR_IPRIORITYR0, 0x8080_8080);
+    set(gic::GICR_ICPENDR0, gic::SGI0);
+    set(gic::GICR_ICACTIVER0, gic::SGI0);
+    set(gic::GICR_ISENABLER0, gic::SGI0);
+    write!("S3_0_C4_C6_0", 0xff); // ICC_PMR_EL1
+    write!("S3_0_C12_C12_7", 1); // ICC_IGRPEN1_EL1
+    isb();
+}
+
+/// Makes interrupts pending: bit 0 IRQ, bit 1 SError.
+pub(crate) fn pend(wanted: u64) -> Result<(), Status> {
+    match job::IRQ_SOURCE.get() {
+        irq_source::DOORBELL => ring_doorbell(wanted)?,
+        irq_source::GIC if wanted == IRQ => {
+            write!("S3_0_C12_C11_5", 1); // ICC_SGI1R_EL1: SGI 0 to the CPU with affinity 0.0.0.0
+            isb();
+        }
+        _ => return Err(Status::BadJob),
+    }
+    PENDING.store(wanted, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Withdraws what the vector at this offset has taken, if it was ours.
+pub(crate) fn withdraw(vector: u64) -> Result<(), Status> {
+    let taken = match vector & 0x180 {
+        0x080 => IRQ,
+        0x180 => SERROR,
+        _ => 0,
+    };
+    let pending = PENDING.load(Ordering::Relaxed);
+    if pending & taken == 0 {
+        return Ok(());
+    }
+    PENDING.store(pending & !taken, Ordering::Relaxed);
+    if job::IRQ_SOURCE.get() == irq_source::DOORBELL {
+        return ring_doorbell(pending & !taken);
+    }
+    acknowledge();
+    Ok(())
+}
+
+fn ring_doorbell(pending: u64) -> Result<(), Status> {
+    let page = job::doorbell().ok_or(Status::BadJob)?;
+    // SAFETY: the doorbell is mapped at every place and is not memory.
+    unsafe { control::mmio_write(page + doorbell::IRQ, pending) };
+    Ok(())
+}
+
+/// Takes the SGI from pending to active and from active to inactive.
+fn acknowledge() {
+    /// INTIDs from here on are special: there was none.
+    const SPECIAL: u64 = 1020;
+    let intid = read!("S3_0_C12_C12_0"); // ICC_IAR1_EL1
+    if intid & 0xff_ffff < SPECIAL {
+        write!("S3_0_C12_C12_1", intid); // ICC_EOIR1_EL1
+    }
+    isb();
+}
+
+/// Leaves no interrupt of this job to the next one, at home.
+pub(crate) fn quiesce() {
+    if job::IRQ_SOURCE.get() == irq_source::GIC {
+        write!("S3_0_C12_C12_7", 0); // ICC_IGRPEN1_EL1
+        isb();
+    }
+}
