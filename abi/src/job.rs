@@ -72,8 +72,8 @@ pub struct JobHeader {
     pub status: u64,
     /// The number of disturbances that the doorbell told of at the end.
     pub disturbed: u64,
-    /// The payload's own notes between a `Go` and the arrival: left_pc, target_pc, SP by place (index of the
-    /// place's value), records written.
+    /// The payload's own notes between a `Go` and the arrival: left_pc (0: no `Go` is under way), target_pc, SP by
+    /// place (index of the place's value; 0 is L1 with SP_EL0), records written.
     pub scratch: [u64; 20],
 }
 const _: () = assert!(size_of::<JobHeader>() == 320);
@@ -88,7 +88,8 @@ pub mod flag {
     pub const SVE: u32 = 4;
     /// The CPU has FPMR.
     pub const FPMR: u32 = 8;
-    /// The payload is its own job server: wait for the next job over semihosting.
+    /// The payload is its own job server: before each job, the first included, it waits for a byte over semihosting.
+    /// The harness writes `.data` and the job area while it waits; this bit must be set before the machine starts.
     pub const SERVER: u32 = 16;
 }
 

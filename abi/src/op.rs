@@ -63,7 +63,8 @@ pub enum Code {
     Churn = 8,
     /// Map (`arg[1]` = 1) or unmap (0) a hole page: `arg[0]` is a [`Hole`]. Invalidates the TLB.
     Map = 9,
-    /// L1 installs the EL1 context of another L2: `arg[0]` is the VMID; EL1 registers follow as `SysWrite`.
+    /// L1 installs the EL1 context of another L2: `arg[0]` is the VMID, 1 for L2 and 2 for L2b; the EL1 registers
+    /// that a program can name follow as `SysWrite`.
     Bank = 10,
     /// Read RDVL into a register record with the number [`RDVL`].
     ReadVl = 11,

@@ -88,17 +88,18 @@ pub struct Arrival {
     pub x: [u64; 31],
     /// SP on arrival.
     pub sp: u64,
-    /// SP that this place had when it was last left (0: never).
+    /// SP that this place had when it was last left (0: never, in this pass and since the last reset). L1 has two, one
+    /// for each value of SPSel.
     pub sp_left: u64,
-    /// ESR of the level reached, if by an exception.
+    /// ESR of the level reached, if by a synchronous exception or an SError; else 0.
     pub esr: u64,
     /// ELR of the level reached, if by an exception.
     pub elr: u64,
     /// SPSR of the level reached, if by an exception.
     pub spsr: u64,
-    /// FAR of the level reached, if by an exception.
+    /// FAR of the level reached, if the exception sets it; else 0, since it is UNKNOWN.
     pub far: u64,
-    /// HPFAR_EL2, at L1.
+    /// HPFAR_EL2 at L1, if the exception sets it; else 0.
     pub hpfar: u64,
     /// Address of the instruction by which the last `Go` left.
     pub left_pc: u64,

@@ -122,7 +122,5 @@ pub unsafe fn restart(el2: bool, x0: u64) -> ! {
     isb();
     // The address is formed here: the global offset table is data, which may have been written anew.
     // SAFETY: the image's entry, a multiple of 4 KiB, expects nothing but X0.
-    unsafe {
-        asm!("adrp x1, __image_start", "br x1", in("x0") x0, options(nostack, noreturn))
-    }
+    unsafe { asm!("adrp x1, __image_start", "br x1", in("x0") x0, options(nostack, noreturn)) }
 }

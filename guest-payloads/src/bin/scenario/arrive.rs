@@ -41,12 +41,12 @@ pub(crate) extern "C" fn arrived(number: u64) -> ! {
     conclude(place, arrival)
 }
 
-/// Goes on after a reset, at home. The general registers are UNKNOWN after it and read as zero in the record.
+/// Goes on after a reset, at home. The general registers and SP are UNKNOWN after it: zero in the record.
 pub(crate) fn by_reset(home: Place) -> ! {
     let arrival = Arrival {
         x: [0; 31],
         sp: 0,
-        sp_left: Stack::Of(home).left().get(),
+        sp_left: 0,
         esr: 0,
         elr: 0,
         spsr: 0,

@@ -18,10 +18,8 @@ use crate::tables::{self, Attributes, Set};
 use crate::{arrive, irq, job};
 
 mod sctlr {
-    /// M, C, SA, SA0, SED, I, EOS, UCT, nTWI, nTWE, TSCXT, EIS, SPAN, UCI, nTLSMD, LSMAOE: stage 1 on, cacheable, nothing
-    /// trapped, PSTATE.PAN left alone by exceptions.
-    pub(super) const TWO_LEVELS: u64 = OFF | 1 | 1 << 2 | 1 << 12;
-    /// The same without M, C and I.
+    /// SA, SA0, SED, EOS, UCT, nTWI, nTWE, TSCXT, EIS, SPAN, UCI, nTLSMD, LSMAOE: EL0 is trapped by nothing that
+    /// a program runs, and exceptions leave PSTATE.PAN alone.
     pub(super) const OFF: u64 = 1 << 3
         | 1 << 4
         | 1 << 8
@@ -37,7 +35,7 @@ mod sctlr {
         | 1 << 29;
     /// SCTLR_EL2 with E2H = 0: RES1 bits and SA, stage 1 off.
     pub(super) const EL2_OFF: u64 = 0x30c5_0838;
-    /// M, C, I.
+    /// M, C, I: stage 1 on, cacheable.
     pub(super) const ON: u64 = 1 | 1 << 2 | 1 << 12;
     /// EnIA, EnIB.
     pub(super) const POINTER_AUTHENTICATION: u64 = 1 << 31 | 1 << 30;
@@ -206,14 +204,15 @@ fn set_own_zcr(home: Place, value: u64) {
     isb();
 }
 
-/// Bits of SCTLR_ELx that depend on the job.
+/// Whether the job wants stage 1 on.
 fn stage1_on() -> bool {
     !job::has(flag::MMU_OFF)
 }
 
+/// SCTLR_ELx of a regime with EL0; `common` are bits that every level has alike.
 fn sctlr_two_levels(common: u64) -> u64 {
-    let on = if stage1_on() { sctlr::TWO_LEVELS } else { sctlr::OFF };
-    on | common | if job::has_fpmr() { sctlr::FPMR } else { 0 }
+    let on = if stage1_on() { sctlr::ON } else { 0 };
+    sctlr::OFF | on | common | if job::has_fpmr() { sctlr::FPMR } else { 0 }
 }
 
 /// The regime of a VHE L1 or of G: both are reached by the EL1 names.

@@ -223,5 +223,6 @@ pub(crate) fn rings_agree() -> bool {
         // writes while the slice lives.
         unsafe { core::slice::from_raw_parts(start.cast_const(), len as usize / 8) }
     };
-    words(RING_OFFSET) == words(SWEEP_RING_OFFSET)
+    // Not `==`, which would compare byte by byte.
+    words(RING_OFFSET).iter().zip(words(SWEEP_RING_OFFSET)).all(|(first, swept)| first == swept)
 }

@@ -38,12 +38,12 @@ pub(crate) fn start(home: Place) -> ! {
 }
 
 /// Judges the pass that has ended, at home, and starts the next one. Returns how the case ends if there is none.
-pub(crate) fn end_of_pass(place: Place) -> Result<Status, Status> {
+pub(crate) fn end_of_pass(place: Place) -> Status {
     let (Some(sweep), Some(page)) = (job::sweep(), job::doorbell()) else {
-        return Ok(Status::Done);
+        return Status::Done;
     };
     if sweep == Sweep::Off {
-        return Ok(Status::Done);
+        return Status::Done;
     }
     let next = if job::PASS.get() == 0 {
         Some(job::SWEEP_FIRST.get())
@@ -54,7 +54,7 @@ pub(crate) fn end_of_pass(place: Place) -> Result<Status, Status> {
         let hit = if sweep == Sweep::StepEach { u64::from(at < points) } else { points };
         job::SWEEP_POINTS.set(job::SWEEP_POINTS.get().wrapping_add(hit));
         if !job::rings_agree() {
-            return Ok(Status::SweepDiffers);
+            return Status::SweepDiffers;
         }
         match sweep {
             Sweep::Off | Sweep::StepAll => None,
@@ -64,12 +64,14 @@ pub(crate) fn end_of_pass(place: Place) -> Result<Status, Status> {
     };
     let one_pass = sweep == Sweep::StepAll;
     let Some(at) = next.filter(|&at| one_pass || at < job::SWEEP_END.get()) else {
-        return Ok(Status::Done);
+        return Status::Done;
     };
     job::PASS.set(job::PASS.get() + 1);
     job::SWEEP_AT.set(at);
     job::SWEEP_RING_USED.set(0);
-    restore(place)?;
+    if let Err(status) = restore(place) {
+        return status;
+    }
     rewind();
     // SAFETY: as above.
     unsafe { control::mmio_write(page + doorbell::SWEEP_BEGIN, sweep as u64 | at << 8) };
