@@ -48,8 +48,6 @@ unsafe extern "C" {
     fn hyp_enter(frame: *mut GuestFrame) -> u64;
     fn hyp_save_z(to: *mut u8);
     fn hyp_load_z(from: *const u8);
-    fn hyp_save_p(to: *mut u8);
-    fn hyp_load_p(from: *const u8);
     fn hyp_save_p_ffr(to: *mut u8, ffr: *mut u8);
     fn hyp_load_p_ffr(from: *const u8, ffr: *const u8);
     fn hyp_save_v(to: *mut u8);
@@ -135,20 +133,10 @@ impl VectorStore {
         unsafe { hyp_load_p_ffr(self.p.as_ptr(), self.ffr.as_ptr()) };
     }
 
-    /// Saves Z and P without FFR.
-    pub fn save_z_p(&mut self) {
-        // SAFETY: 32 registers of at most 256 bytes fit.
-        unsafe { hyp_save_z(self.z.as_mut_ptr()) };
-        // SAFETY: 16 registers of at most 32 bytes fit.
-        unsafe { hyp_save_p(self.p.as_mut_ptr()) };
-    }
-
-    /// Loads Z and P without FFR.
-    pub fn load_z_p(&self) {
+    /// Loads Z alone, at the vector length in force. SVE must be open at EL2.
+    pub fn load_z(&self) {
         // SAFETY: reads at most 32 * 256 bytes.
         unsafe { hyp_load_z(self.z.as_ptr()) };
-        // SAFETY: reads at most 16 * 32 bytes.
-        unsafe { hyp_load_p(self.p.as_ptr()) };
     }
 
     /// Saves V0 to V31, 16 bytes apart. FP must be open at EL2.
@@ -291,4 +279,19 @@ pub fn here() -> u64 {
     // SAFETY: ADR reads no memory.
     unsafe { core::arch::asm!("adr {}, .", out(reg) pc, options(nomem, nostack, preserves_flags)) };
     pc
+}
+
+/// Overwrites Q0 to Q3, as compiled code would. FP must be open at EL2.
+pub fn clobber_q0_to_q3() {
+    // SAFETY: a softfloat program keeps nothing in these registers.
+    unsafe {
+        core::arch::asm!(
+            ".arch_extension simd",
+            "movi v0.16b, #0x5a",
+            "movi v1.16b, #0x5a",
+            "movi v2.16b, #0x5a",
+            "movi v3.16b, #0x5a",
+            options(nomem, nostack, preserves_flags)
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! What L0 and its host do to a vCPU: other work on the same CPU, with FP state of its own.
 
 use abi::doorbell::Disturbance;
+use abi::fault::Fault;
 use abi::hyp::{End, Event};
 use abi::pattern::Owner as Writer;
 use arch::hyp::{ExitKind, GuestFrame};
@@ -65,6 +66,12 @@ impl Neighbors {
         }
     }
 
+    /// Where the host task's registers are kept.
+    #[cfg(feature = "faults")]
+    pub const fn task_image(&mut self) -> &mut Context {
+        &mut self.task.saved
+    }
+
     /// A new case: nobody has run.
     pub const fn forget(&mut self) {
         self.task.generation = 0;
@@ -103,7 +110,22 @@ impl Hyp {
     /// SIMD inside the exit, as kernel-mode NEON in an interrupt: whoever owns the registers is saved, and
     /// nobody owns them afterwards. The vCPU is not put.
     fn host_simd(&mut self) {
+        if self.fault(Fault::RmHandlerTrapsAsLeft) {
+            // The guest's own FPEN and ZEN, as they would stand in a register shared with it.
+            write!("S3_0_C1_C0_2", 0);
+            arch::sysreg::isb();
+            self.fp.host_simd.vectors.load_v();
+        }
+        if self.fault(Fault::LzFlushNoForeign) {
+            self.cpu.load(&self.fp.host_simd, self.cpu.vq);
+            return;
+        }
+        self.in_host_simd = true;
         self.fp_release();
+        self.in_host_simd = false;
+        if self.faults.may(Fault::HkElideAfterHypSimd) {
+            self.faults.latch = Some(0);
+        }
         self.cpu.load(&self.fp.host_simd, self.cpu.vq);
         self.fp_load();
     }
@@ -118,12 +140,16 @@ impl Hyp {
         let unharmed = task.saved.matches(&task.expected, cpu.vq);
         task.next(cpu.vl());
         cpu.load(&task.expected, cpu.vq);
-        cpu.save(&mut task.saved, cpu.vq);
+        if self.faults.commit(Fault::LzHostSaveVOnly) {
+            cpu.save(&mut self.neighbors.task.saved, 0);
+        } else {
+            cpu.save(&mut self.neighbors.task.saved, cpu.vq);
+        }
         self.neighbor_seen(unharmed);
     }
 
     /// Another guest, at EL1, with every trap open and the CPU's largest vector length but one.
-    fn other_guest(&mut self) {
+    pub fn other_guest(&mut self) {
         let cpu = self.cpu;
         let vq = if cpu.vq > 1 { cpu.vq / 2 } else { cpu.vq };
         let vl = usize::try_from(vq.max(1)).unwrap_or(1) * 16;
@@ -140,6 +166,10 @@ impl Hyp {
         frame.x[4] = from.fpcr;
         frame.pc = if cpu.sve { arch::hyp::other_guest() } else { arch::hyp::other_guest_without_sve() };
         frame.pstate = pstate::DAIF | pstate::EL1H;
+        // MDSCR_EL1.SS is shared: this guest is nobody's to step.
+        let stepping = self.stepping;
+        self.set_stepping(false);
+        let Neighbors { guest, frame, .. } = &mut *self.neighbors;
         fp::open();
         if cpu.sve {
             fp::limit(vq - 1);
@@ -157,6 +187,11 @@ impl Hyp {
         let called = kind == ExitKind::Sync && esr::class(syndrome) == esr::ec::HVC;
         cpu.save(&mut guest.saved, vq);
         self.installed = None;
+        #[cfg(feature = "faults")]
+        if self.faults.may(Fault::LzTrapBitsOfOther) || self.faults.may(Fault::LzZcr2Left) {
+            self.faults.latch = Some(crate::traps_faults::OTHER_GUEST_RAN);
+        }
+        self.set_stepping(stepping);
         if called {
             self.neighbor_seen(unharmed);
         } else {

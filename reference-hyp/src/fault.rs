@@ -12,19 +12,24 @@ pub struct Faults {
     active: Option<Fault>,
     /// How often the faulty line ran.
     pub reached: u64,
+    /// What a faulty line remembers until another one looks: a flag that sticks, a value that goes stale.
+    pub latch: Option<u64>,
+    /// L1's controls and whether EL2 ran, at the last entry.
+    #[cfg(feature = "faults")]
+    pub context_left: Option<(Option<(u64, u64)>, bool)>,
 }
 
 impl Faults {
     /// Commits `fault`, if there is one and this build can.
     #[cfg(feature = "faults")]
     pub const fn new(fault: Option<Fault>) -> Self {
-        Self { active: fault, reached: 0 }
+        Self { active: fault, reached: 0, latch: None, context_left: None }
     }
 
     /// A build without the feature commits none.
     #[cfg(not(feature = "faults"))]
     pub const fn new(_fault: Option<Fault>) -> Self {
-        Self { reached: 0 }
+        Self { reached: 0, latch: None }
     }
 
     /// Whether this build can commit faults.
@@ -40,6 +45,19 @@ impl Faults {
             self.reached += 1;
             return true;
         }
+        false
+    }
+
+    /// Whether this is the fault of the case, without committing it.
+    #[cfg(feature = "faults")]
+    pub fn may(&self, fault: Fault) -> bool {
+        self.active == Some(fault)
+    }
+
+    /// Never, in a build without the feature.
+    #[cfg(not(feature = "faults"))]
+    #[inline(always)]
+    pub const fn may(&self, _fault: Fault) -> bool {
         false
     }
 

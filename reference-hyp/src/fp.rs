@@ -7,6 +7,7 @@
 //! Images are packed by the vector length that they were saved at, which is always the largest that the
 //! context may have: a save or load at another length garbles the image, as it does in Linux.
 
+use abi::fault::Fault;
 use abi::hyp::{Event, Nested, Restore};
 use abi::pattern::{self, Owner as Writer};
 use arch::hyp::VectorStore;
@@ -226,12 +227,12 @@ impl Hyp {
         self.fp.nested_transition && self.config.nested == Nested::Elide
     }
 
-    /// Takes the registers from the vCPU, if it has them.
+    /// Takes the registers from the vCPU, if it has them. They are poison afterwards.
     pub fn fp_release(&mut self) {
         if self.fp.owner == Owner::Free {
             return;
         }
-        self.cpu.save(&mut self.fp.guest, self.config.vq_max);
+        self.save_guest();
         self.fp.owner = Owner::Free;
         self.job.counters.fp_saves += 1;
         self.event(Event::FpSave, [self.config.vq_max * 16, 0]);
@@ -245,9 +246,40 @@ impl Hyp {
         if self.fp.owner == Owner::Guest {
             return;
         }
-        self.cpu.load(&self.fp.guest, self.config.vq_max);
+        self.load_guest();
         self.fp.owner = Owner::Guest;
         self.job.counters.fp_loads += 1;
         self.event(Event::FpLoad, [self.config.vq_max * 16, 0]);
+    }
+
+    /// The vCPU's registers after power-on.
+    pub fn reset_fp(&mut self) {
+        if self.fault(Fault::HkResetShort) {
+            let vl = usize::try_from(self.config.vq_max.max(1)).unwrap_or(1) * 16;
+            for z in self.fp.guest.vectors.z.chunks_mut(vl) {
+                z.iter_mut().take(16).for_each(|byte| *byte = 0);
+            }
+            return;
+        }
+        self.fp.guest.reset();
+    }
+
+    /// Saves the vCPU's registers, at its largest vector length whatever the guest has set.
+    fn save_guest(&mut self) {
+        let (cpu, vq) = (self.cpu, self.config.vq_max);
+        #[cfg(feature = "faults")]
+        if self.save_guest_wrongly() {
+            return;
+        }
+        cpu.save(&mut self.fp.guest, vq);
+    }
+
+    fn load_guest(&mut self) {
+        let (cpu, vq) = (self.cpu, self.config.vq_max);
+        #[cfg(feature = "faults")]
+        if self.load_guest_wrongly() {
+            return;
+        }
+        cpu.load(&self.fp.guest, vq);
     }
 }

@@ -81,6 +81,7 @@ impl Hyp {
             sweep: sweep::State::off(),
             installed: None,
             l2_vncr: 0,
+            in_host_simd: false,
             stepping: false,
             preempt_at: None,
             budget_end: u64::MAX,

@@ -13,6 +13,8 @@ mod doorbell;
 mod exit;
 mod fault;
 mod fp;
+#[cfg(feature = "faults")]
+mod fp_faults;
 mod inject;
 mod job;
 mod layout;
@@ -25,6 +27,8 @@ mod statics;
 mod sweep;
 mod trace;
 mod traps;
+#[cfg(feature = "faults")]
+mod traps_faults;
 mod vcpu;
 
 use abi::hyp::HypJob;
@@ -55,6 +59,8 @@ pub struct Hyp {
     pub installed: Option<run::Installed>,
     /// VNCR_EL2 for L2, if it is a guest hypervisor itself: L1's, translated.
     pub l2_vncr: u64,
+    /// The hypervisor takes the registers for SIMD of its own.
+    pub in_host_simd: bool,
     /// The guest is single-stepped.
     pub stepping: bool,
     /// When the timer preempts next.

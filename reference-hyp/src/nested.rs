@@ -4,12 +4,14 @@
 //! `nested=elide` the put and the load leave them alone, and traps and length, which are computed at each
 //! entry, are all that tells L1 and L2 apart.
 
+use abi::doorbell::Disturbance;
+use abi::fault::Fault;
 use abi::hyp::Event;
 use arch::{read, write};
 
 use crate::Hyp;
 use crate::bits::{hcr, pstate, vncr};
-use crate::fp;
+use crate::fp::{self, Owner};
 use crate::inject::Vector;
 
 impl Hyp {
@@ -17,6 +19,7 @@ impl Hyp {
     pub fn nested_eret(&mut self, esr: u64) {
         let spsr = read!("S3_5_C4_C0_0");
         let elr = match self.authenticated_elr(esr, read!("S3_5_C4_C0_1")) {
+            Err(_) if self.fault(Fault::NvEretaNoAuth) => read!("S3_5_C4_C0_1"),
             Ok(elr) => elr,
             Err(syndrome) => return self.take_exception(Vector::Sync, Some(syndrome), 0),
         };
@@ -43,6 +46,7 @@ impl Hyp {
             }
         };
         self.vcpu.frame.pc = elr;
+        self.vcpu.arrived_by_eret = true;
     }
 
     /// Emulates an exception from the guest's EL1 or EL0 to its EL2. `esr` is `None` for an IRQ.
@@ -52,6 +56,8 @@ impl Hyp {
         }
         let spsr = self.vcpu.frame.pstate;
         self.switch_to_el2();
+        #[cfg(feature = "faults")]
+        self.forget_eaten_trap();
         // From a lower level in AArch64: the third group of vectors.
         self.enter_vector(0x400 + vector as u64, spsr, esr, far);
         self.job.counters.nested_exceptions += 1;
@@ -71,13 +77,18 @@ impl Hyp {
         if self.config.sve() {
             // ZCR_EL12 traps to EL2 itself while CPTR_EL2.ZEN is closed.
             fp::open();
-            self.vcpu.zcr_el2 = read!("S3_5_C1_C2_0");
+            let zcr = read!("S3_5_C1_C2_0");
+            if self.fault(Fault::NvZcrSlotAfter) {
+                self.vcpu.vncr.set(vncr::ZCR_EL1, zcr);
+            } else {
+                self.vcpu.zcr_el2 = zcr;
+            }
             write!("S3_5_C1_C2_0", self.vcpu.vncr.get(vncr::ZCR_EL1));
         }
         self.vcpu.switch_bank_to_el1();
         self.vcpu.in_el2 = false;
         self.fp_load();
-        self.fp.nested_transition = false;
+        self.leave_nested_transition();
     }
 
     /// The guest's EL1 gives the CPU to its EL2.
@@ -85,14 +96,35 @@ impl Hyp {
         self.fp.nested_transition = true;
         self.fp_put();
         if self.config.sve() {
-            fp::open();
-            self.vcpu.vncr.set(vncr::ZCR_EL1, read!("S3_5_C1_C2_0"));
+            if !self.fault(Fault::NvNoUntrapOnExit) {
+                fp::open();
+            }
+            let zcr = read!("S3_5_C1_C2_0");
+            if self.fault(Fault::NvZcrSlotSwap) {
+                self.vcpu.zcr_el2 = zcr;
+            } else {
+                self.vcpu.vncr.set(vncr::ZCR_EL1, zcr);
+            }
             write!("S3_5_C1_C2_0", self.vcpu.zcr_el2);
         }
         self.vcpu.switch_bank_to_el2();
         self.vcpu.in_el2 = true;
         self.fp_load();
-        self.fp.nested_transition = false;
+        if self.fp.owner == Owner::Guest && self.fault(Fault::NvReloadOld) {
+            self.cpu.load(&self.fp.guest, self.config.vq_max);
+        }
+        self.leave_nested_transition();
+    }
+
+    /// The end of the window in which put and load may leave the registers alone.
+    fn leave_nested_transition(&mut self) {
+        if self.fp.owner == Owner::Guest && self.fault(Fault::NvStaleOwner) {
+            self.cpu.load(&self.fp.host_simd, self.cpu.vq);
+        }
+        if self.fault(Fault::NvPreemptWindow) {
+            self.disturb(Disturbance::Clobber);
+        }
+        self.fp.nested_transition = self.fault(Fault::NvFlagSticky);
     }
 
     /// The target of an ERET, ERETAA or ERETAB; the syndrome of the failure if it does not authenticate.
@@ -126,6 +158,9 @@ impl Hyp {
     pub fn deliver_pending(&mut self) -> u64 {
         let pending = self.vcpu.pending;
         if !pending.irq && !pending.serror {
+            return 0;
+        }
+        if self.vcpu.arrived_by_eret && self.fault(Fault::NvEretIgnoresPending) {
             return 0;
         }
         if self.config.el2() && !self.vcpu.in_el2 {

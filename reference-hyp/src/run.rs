@@ -1,12 +1,13 @@
 //! The loop: program the CPU for an entry, enter, handle the exit. And what a put and a load are.
 
+use abi::fault::Fault;
 use abi::hyp::{End, Event};
 use arch::hyp::ExitKind;
 use arch::{read, write};
 
 use crate::Hyp;
 use crate::bits::{hcr, hcrx, vncr};
-use crate::fp;
+use crate::fp::{self, Owner};
 use crate::stage2::{VMID_EL1, VMID_SHADOW, VMID_TOP, vmid};
 
 /// What every guest runs with: interrupts to EL2, ID registers, SMC and waiting trapped, pointer
@@ -63,10 +64,19 @@ impl Hyp {
     }
 
     fn enter(&mut self) {
+        let before = self.vcpu.in_el2;
+        let stale_traps = self.vcpu.pending.irq && !before && self.faults.may(Fault::NvSwitchAfterLoad);
+        if stale_traps {
+            self.arm_traps();
+        }
         let virtual_interrupts = self.deliver_pending();
+        self.vcpu.arrived_by_eret = false;
         self.install(virtual_interrupts);
         self.arm_step();
-        self.arm_traps();
+        let stale_traps = stale_traps && self.vcpu.in_el2 != before;
+        if !stale_traps || !self.fault(Fault::NvSwitchAfterLoad) {
+            self.arm_traps();
+        }
         // SAFETY: stage 2 maps this guest's memory only, and the EL1 registers are the guest's.
         let kind = unsafe { arch::hyp::enter(&mut self.vcpu.frame) };
         if virtual_interrupts & hcr::VSE != 0 {
@@ -83,7 +93,8 @@ impl Hyp {
     /// Puts the registers of [`Installed`] in force for the context that is about to run.
     fn install(&mut self, virtual_interrupts: u64) {
         let own = self.stage2.base();
-        let hcrx = hcrx::MSCEN | if self.config.fpmr() { hcrx::ENFPM } else { 0 };
+        let fpmr = self.config.fpmr() || self.fault(Fault::TrFpmrOpen);
+        let hcrx = hcrx::MSCEN | if fpmr { hcrx::ENFPM } else { 0 };
         let top = self.vcpu.vncr.address();
         let wanted = if !self.config.el2() {
             Installed { hcr: HCR_GUEST | virtual_interrupts, hcrx, vttbr: own | vmid(VMID_TOP), vncr: 0 }
@@ -108,7 +119,7 @@ impl Hyp {
     }
 
     /// The same for the guest of a guest hypervisor.
-    fn l2_installation(&self, own: u64, hcrx: u64) -> Installed {
+    fn l2_installation(&mut self, own: u64, hcrx: u64) -> Installed {
         let l1 = self.vcpu.hcr_el2();
         let mut hcr = HCR_GUEST | (l1 & !HCR_EXCLUDED);
         // Virtual interrupts that L1 makes pending for its guest, where it routes the physical ones to itself.
@@ -129,8 +140,11 @@ impl Hyp {
         }
         let vttbr =
             if l1 & hcr::VM != 0 { self.shadow.base() | vmid(VMID_SHADOW) } else { own | vmid(VMID_EL1) };
-        let hcrx = hcrx & self.vcpu.vncr.get(vncr::HCRX_EL2);
-        Installed { hcr, hcrx, vttbr, vncr: page }
+        let mut merged = hcrx & self.vcpu.vncr.get(vncr::HCRX_EL2);
+        if merged & hcrx::ENFPM != hcrx & hcrx::ENFPM && self.fault(Fault::TrFpmrNotForwarded) {
+            merged |= hcrx::ENFPM;
+        }
+        Installed { hcr, hcrx: merged, vttbr, vncr: page }
     }
 
     /// The CPU clears HCR_EL2.VSE when the guest takes the SError.
@@ -146,6 +160,10 @@ impl Hyp {
         self.job.counters.irqs += 1;
         let number = self.acknowledge_interrupt();
         self.event(Event::Irq, [number, 0]);
+        if self.fp.owner == Owner::Guest && self.fault(Fault::SpIrqRestoreNoSave) {
+            self.fp.owner = Owner::Free;
+            self.cpu.load(&self.fp.poison, self.cpu.vq);
+        }
         let now = self.ticks();
         if self.sweep.deadline().is_some_and(|deadline| now >= deadline) {
             self.timer_point();
@@ -171,6 +189,9 @@ impl Hyp {
             self.vcpu.zcr_el1 = read!("S3_5_C1_C2_0");
         }
         self.fp_put();
+        if self.config.sve() && self.fault(Fault::LzZcrSavedLate) {
+            self.vcpu.zcr_el1 = self.config.len_max();
+        }
         self.vcpu.el1.save();
         self.installed = None;
     }
@@ -185,14 +206,26 @@ impl Hyp {
             write!("S3_5_C1_C2_0", self.vcpu.zcr_el1);
         }
         self.fp_load();
+        if self.fault(Fault::SpEntryCptr) {
+            write!("S3_5_C1_C0_2", 0);
+        }
     }
 
     /// The vCPU after power-on: nothing of the old one survives, least of all in the registers.
     pub fn reset_vcpu(&mut self) {
         self.event(Event::Reset, [0, 0]);
-        self.vcpu_put();
+        if !self.fault(Fault::LzDanglingOwner) {
+            self.vcpu_put();
+        }
+        let old_zcr = self.vcpu.zcr_el1;
         self.vcpu.reset(&self.config);
-        self.fp.guest.reset();
+        self.reset_fp();
+        if self.fault(Fault::HkXcrRmw) {
+            self.vcpu.zcr_el1 = old_zcr;
+        }
+        if self.config.el2() && self.fault(Fault::TrResetLayout) {
+            self.vcpu.el1.cpacr = crate::bits::cptr::RES1_NVHE;
+        }
         self.shadow.clear();
         arch::hyp::invalidate_guest_tlb();
         self.vcpu_load();

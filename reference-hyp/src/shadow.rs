@@ -37,21 +37,28 @@ impl Shadow {
         self.used = 0;
     }
 
-    /// Maps one 4 KiB page. Returns false if there was no room and everything was forgotten first.
-    pub fn map(&mut self, ipa: u64, descriptor: u64) -> bool {
-        let room = self.insert(ipa, descriptor);
+    /// Maps one 4 KiB page, or one block of 2 MiB. Returns false if there was no room and everything was
+    /// forgotten first.
+    pub fn map(&mut self, ipa: u64, descriptor: u64, block: bool) -> bool {
+        let room = self.insert(ipa, descriptor, block);
         if !room {
             self.clear();
-            self.insert(ipa, descriptor);
+            self.insert(ipa, descriptor, block);
         }
         room
     }
 
-    fn insert(&mut self, ipa: u64, descriptor: u64) -> bool {
+    fn insert(&mut self, ipa: u64, descriptor: u64, block: bool) -> bool {
         let root = self.root.0[index(ipa, 1)];
         let Some(middle) = self.below(root) else { return false };
         self.root.0[index(ipa, 1)] = self.pool[middle].address() | desc::TABLE;
         let entry = self.pool[middle].0[index(ipa, 2)];
+        if block {
+            self.pool[middle].0[index(ipa, 2)] = descriptor;
+            return true;
+        }
+        // A block here is forgotten: its other pages come back on their own faults.
+        let entry = if entry & 3 == desc::TABLE { entry } else { 0 };
         let Some(last) = self.below(entry) else { return false };
         self.pool[middle].0[index(ipa, 2)] = self.pool[last].address() | desc::TABLE;
         self.pool[last].0[index(ipa, 3)] = descriptor;

@@ -100,15 +100,10 @@ impl Stage2 {
             }
         }
         if !config.outermost() {
-            // The doorbell belongs to the outermost hypervisor: this one lets it through.
             self.root.0[index(doorbell::ADDRESS, 1)] = self.device.address() | desc::TABLE;
-            self.device.0[index(doorbell::ADDRESS, 2)] = (doorbell::ADDRESS & !(BLOCK - 1))
-                | desc::BLOCK
-                | desc::DEVICE
-                | desc::READ
-                | desc::WRITE
-                | desc::AF
-                | desc::XN;
+            let attributes = grant(config, doorbell::ADDRESS).unwrap_or(0);
+            self.device.0[index(doorbell::ADDRESS, 2)] =
+                (doorbell::ADDRESS & !(BLOCK - 1)) | desc::BLOCK | desc::AF | attributes;
         }
     }
 
@@ -117,8 +112,7 @@ impl Stage2 {
     pub fn map(&mut self, config: &Config, address: u64) -> (u64, bool) {
         let entry = &mut self.ram.0[index(address, 2)];
         let known = *entry != 0;
-        *entry =
-            (address & !(BLOCK - 1)) | desc::BLOCK | desc::NORMAL | desc::AF | permissions(config, address);
+        *entry = (address & !(BLOCK - 1)) | desc::BLOCK | desc::AF | grant(config, address).unwrap_or(0);
         (*entry, known)
     }
 }
@@ -133,12 +127,19 @@ pub const fn owns(config: &Config, address: u64) -> bool {
     address >= config.guest_base && address - config.guest_base < config.guest_size
 }
 
-/// The permissions of the guest's own memory: text may be executed and not written, data the reverse.
-pub const fn permissions(config: &Config, address: u64) -> u64 {
-    if (address - config.guest_base) % SLOT < config.guest_text_size {
-        desc::READ
+/// What L0 grants at `address`, as attributes of a descriptor; `None` if nothing is there.
+///
+/// Of the guest's own memory, text may be executed and not written, data the reverse. The doorbell belongs to
+/// the outermost hypervisor: an inner one lets it through.
+pub const fn grant(config: &Config, address: u64) -> Option<u64> {
+    if owns(config, address) {
+        let text = (address - config.guest_base) % SLOT < config.guest_text_size;
+        let rights = if text { desc::READ } else { desc::READ | desc::WRITE | desc::XN };
+        Some(rights | desc::NORMAL)
+    } else if !config.outermost() && address & !0xfff == doorbell::ADDRESS {
+        Some(desc::READ | desc::WRITE | desc::XN | desc::DEVICE)
     } else {
-        desc::READ | desc::WRITE | desc::XN
+        None
     }
 }
 

@@ -56,13 +56,13 @@ pub const fn for_entry(inputs: Inputs) -> (u64, u64) {
 impl Hyp {
     /// Programs traps and length for the next entry.
     pub fn arm_traps(&mut self) {
-        let l1 = if self.config.el2() && !self.vcpu.in_el2 {
-            Some((self.vcpu.l1_cptr(), self.vcpu.zcr_el2 & 0xf))
-        } else {
-            None
-        };
+        let l2 = self.config.el2() && !self.vcpu.in_el2;
+        let l1 = l2.then(|| (self.vcpu.l1_cptr(), self.vcpu.zcr_el2 & 0xf));
         let len_max = self.config.sve().then(|| self.config.len_max());
-        let (cptr, len) = for_entry(Inputs { owner: self.fp.owner, len_max, l1 });
+        let inputs = Inputs { owner: self.fp.owner, len_max, l1 };
+        let (cptr, len) = for_entry(inputs);
+        #[cfg(feature = "faults")]
+        let (cptr, len) = self.arm_traps_wrongly(inputs, cptr, len);
         if self.fp.owner == Owner::Guest && self.cpu.sve {
             // The length first: ZCR_EL2 itself traps to EL2 once CPTR_EL2.ZEN is closed.
             fp::open();

@@ -136,6 +136,8 @@ pub struct Vcpu {
     pub in_el2: bool,
     /// The instruction of the last exit was emulated: it counts as executed.
     pub emulated: bool,
+    /// The last exit was an emulated ERET: nothing has run since.
+    pub arrived_by_eret: bool,
     /// The guest's VNCR page.
     pub vncr: VncrPage,
     /// EL2's registers while EL1 runs.
@@ -160,6 +162,7 @@ impl Vcpu {
             frame: GuestFrame::new(),
             in_el2: false,
             emulated: false,
+            arrived_by_eret: false,
             vncr: VncrPage::new(),
             bank: Registers::ZERO,
             el2: El2Only { mdcr: 0, hpfar: 0, cnthctl: 0, sctlr: 0, tcr: 0, cptr: 0 },
@@ -179,6 +182,7 @@ impl Vcpu {
         self.frame.pstate = pstate::DAIF | pstate::EL1H;
         self.in_el2 = config.el2();
         self.emulated = false;
+        self.arrived_by_eret = false;
         self.vncr.0.fill(0);
         self.vncr.set(vncr::HCR_EL2, hcr::RW | if self.vhe { hcr::E2H } else { 0 });
         self.vncr.set(vncr::SCTLR_EL1, SCTLR_RESET);

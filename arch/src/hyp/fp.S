@@ -49,16 +49,6 @@ hyp_load_p_ffr:
     all_p ldr
     ret
 
-.global hyp_save_p
-hyp_save_p:
-    all_p str
-    ret
-
-.global hyp_load_p
-hyp_load_p:
-    all_p ldr
-    ret
-
 .global hyp_save_v
 hyp_save_v:
     stp q0, q1, [x0]

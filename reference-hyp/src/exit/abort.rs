@@ -1,5 +1,6 @@
 //! Stage 2 aborts: the doorbell, the shadow, and guests that run wild.
 
+use abi::fault::Fault;
 use abi::hyp::{End, Event};
 use arch::{esr, read};
 
@@ -7,7 +8,7 @@ use crate::Hyp;
 use crate::bits::hcr;
 use crate::inject::Vector;
 use crate::shadow::{self, Translation};
-use crate::stage2::{desc, owns, permissions};
+use crate::stage2::{BLOCK, desc, grant, owns};
 
 /// What was tried.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,32 +70,48 @@ impl Hyp {
         let status = match shadow::walk(&self.vcpu.vncr, ipa, read) {
             Ok(Translation { address, permissions: l1, level }) => {
                 if access.allowed(l1) {
-                    return self.shadow_fill(esr, ipa, address, l1, access);
+                    return self.shadow_fill(
+                        esr,
+                        ipa,
+                        Translation { address, permissions: l1, level },
+                        access,
+                    );
                 }
                 PERMISSION | level
             }
             Err(status) => status,
         };
+        if self.faults.latch == Some(self.vcpu.frame.pc) && self.fault(Fault::RmTrapDropsFault) {
+            return self.advance();
+        }
         self.vcpu.el2.hpfar = hpfar;
         self.nested_exception(Vector::Sync, Some(esr & !FSC | status), far);
     }
 
     /// L1 allows it: does L0?
-    fn shadow_fill(&mut self, esr: u64, ipa: u64, address: u64, l1: u64, access: Access) {
-        if !owns(&self.config, address) || !access.allowed(permissions(&self.config, address)) {
-            if !self.own_abort(esr, address, access) {
+    fn shadow_fill(&mut self, esr: u64, ipa: u64, l1: Translation, access: Access) {
+        let own = grant(&self.config, l1.address).filter(|own| access.allowed(*own));
+        let Some(own) = own else {
+            if !self.own_abort(esr, l1.address, access) {
                 self.end(End::WildAccess, esr);
             }
             return;
-        }
-        let both = permissions(&self.config, address);
-        let rights = l1 & both & (desc::READ | desc::WRITE) | (l1 | both) & desc::XN;
-        let page = (address & desc::ADDRESS) | desc::TABLE | desc::NORMAL | desc::AF | rights;
-        if !self.shadow.map(ipa, page) {
+        };
+        const RIGHTS: u64 = desc::READ | desc::WRITE;
+        let attributes =
+            (own & !RIGHTS) | (own & l1.permissions & RIGHTS) | (l1.permissions & desc::XN) | desc::AF;
+        // A block where both stages have at least one: what is granted changes at blocks only.
+        let block = l1.level < 3 && self.config.guest_text_size.is_multiple_of(BLOCK);
+        let descriptor = if block {
+            (l1.address & !(BLOCK - 1)) | desc::BLOCK | attributes
+        } else {
+            (l1.address & desc::ADDRESS) | desc::TABLE | attributes
+        };
+        if !self.shadow.map(ipa, descriptor, block) {
             arch::hyp::invalidate_guest_tlb();
         }
         self.job.counters.stage2_fills += 1;
-        self.event(Event::Stage2, [ipa, page]);
+        self.event(Event::Stage2, [ipa, descriptor]);
     }
 
     /// An access that only L0's own stage 2 stands against. False if it is wild.
@@ -102,7 +119,9 @@ impl Hyp {
         if self.config.outermost() && address & !0xfff == abi::doorbell::ADDRESS {
             return self.doorbell(esr, address & 0xfff, access);
         }
-        if !owns(&self.config, address) || !access.allowed(permissions(&self.config, address)) {
+        if !owns(&self.config, address)
+            || !grant(&self.config, address).is_some_and(|own| access.allowed(own))
+        {
             return false;
         }
         let (entry, known) = self.stage2.map(&self.config, address);

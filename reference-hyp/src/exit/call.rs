@@ -1,9 +1,11 @@
 //! HVC, SMC, WFI and WFE.
 
+use abi::fault::Fault;
 use abi::hyp::End;
 
 use crate::Hyp;
 use crate::bits::hcr;
+use crate::fp::{self, Owner};
 use crate::inject::Vector;
 
 /// PSCI and SMCCC functions that a guest may call.
@@ -43,6 +45,7 @@ impl Hyp {
 
     /// Answers as firmware. Nothing but X0 changes.
     fn firmware_call(&mut self) {
+        self.firmware_uses_simd();
         let result = match self.vcpu.frame.x[0] & 0xffff_ffff {
             function::PSCI_VERSION => PSCI_1_1,
             function::SMCCC_VERSION => SMCCC_1_1,
@@ -57,6 +60,19 @@ impl Hyp {
         };
         self.vcpu.frame.x[0] = result;
         self.vcpu.emulated = true;
+    }
+
+    /// Firmware that computes with V registers, or takes SVE state for lost, as two published bugs had it.
+    fn firmware_uses_simd(&mut self) {
+        if self.fp.owner == Owner::Guest && self.fault(Fault::RmHypSimdNoSave) {
+            fp::open();
+            self.fp.host_simd.vectors.load_v();
+        }
+        if self.fp.owner == Owner::Guest && self.config.sve() && self.fault(Fault::SpSuspendLoses) {
+            fp::open();
+            fp::limit(self.config.len_max());
+            self.fp.poison.vectors.load_sve();
+        }
     }
 
     /// WFI or WFE: the vCPU is parked and woken at once, which both allow.

@@ -1,11 +1,12 @@
 //! Trapped system registers and system instructions.
 
+use abi::fault::Fault;
 use abi::hyp::{End, Event};
 use arch::{esr, read, write};
 
 use crate::Hyp;
 use crate::bits::{cptr, hcr};
-use crate::fp;
+use crate::fp::{self, Owner};
 use crate::inject::Vector;
 use crate::layout;
 
@@ -76,7 +77,14 @@ impl Hyp {
                 self.advance();
             }
             Outcome::Undefined => self.undefined(),
-            Outcome::Trap(syndrome) => self.take_exception(Vector::Sync, Some(syndrome), 0),
+            Outcome::Trap(syndrome) => {
+                let syndrome = if self.fault(Fault::NvZcrEc18) { esr } else { syndrome };
+                self.take_exception(Vector::Sync, Some(syndrome), 0);
+                if self.fault(Fault::NvZcrSkipInsn) {
+                    let elr = read!("S3_5_C4_C0_1");
+                    write!("S3_5_C4_C0_1", elr + 4);
+                }
+            }
             Outcome::Unknown => self.end(End::UnknownExit, esr),
         }
     }
@@ -99,6 +107,7 @@ impl Hyp {
             (3, 0, 0, 1..=7, _) => read_only(self.id_register(access.reg)),
             FPMR if !self.config.fpmr() => Outcome::Undefined,
             _ if hidden(access) => Outcome::Undefined,
+            CPACR_EL1 if self.fault(Fault::XhTcpacLostWrite) => Outcome::Done(read!("S3_5_C1_C0_2")),
             _ if self.vcpu.in_el2 => self.emulate_el2(access, value),
             _ => Outcome::Unknown,
         }
@@ -164,6 +173,15 @@ impl Hyp {
                 arch::hyp::invalidate_guest_tlb();
                 Outcome::Done(0)
             }
+            // AT S1E1R, AT S1E1W: of the guest's EL1, whose registers are in memory now. PAR_EL1 is the CPU's.
+            (1, 0, 7, 8, 0 | 1) => {
+                self.vcpu.switch_bank_to_el1();
+                arch::sysreg::isb();
+                // The result stands in PAR_EL1, for the guest to read.
+                let _ = arch::hyp::translate_stage1(value);
+                self.vcpu.switch_bank_to_el2();
+                Outcome::Done(0)
+            }
             _ => Outcome::Unknown,
         }
     }
@@ -179,11 +197,30 @@ impl Hyp {
         if read!("S3_5_C1_C0_2") & cptr::ZEN0 == 0 {
             return Outcome::Trap((u64::from(esr::ec::SVE) << 26) | esr::IL);
         }
+        if !access.read && self.fp.owner == Owner::Free && self.fault(Fault::NvZcrBeforeLoad) {
+            // The length is changed before the state is there, and the load puts the old one back.
+            return Outcome::Done(value & 0xf);
+        }
         // The first use of SVE may be this: the vCPU must own the registers whose length is about to change.
         self.fp_take();
         fp::open();
         if access.read {
+            if self.fault(Fault::NvZcrMapped) {
+                self.vcpu_put();
+                self.other_guest();
+                let other = read!("S3_5_C1_C2_0");
+                self.vcpu_load();
+                return Outcome::Done(other);
+            }
             return Outcome::Done(read!("S3_5_C1_C2_0"));
+        }
+        let len = value & 0xf;
+        if len > self.config.len_max() && self.fault(Fault::NvZcrWriteAssert) {
+            self.end(End::Broken, 0);
+        }
+        if len > self.config.len_max() && self.fault(Fault::NvZcrClampStore) {
+            write!("S3_5_C1_C2_0", self.config.len_max());
+            return Outcome::Done(len);
         }
         // LEN keeps what was written, even above the vCPU's maximum; the rest is RES0.
         write!("S3_5_C1_C2_0", value & 0xf);
@@ -192,7 +229,7 @@ impl Hyp {
     }
 
     /// An ID register as this guest is to see it: nothing is promised that is not switched (rule P-73).
-    fn id_register(&self, reg: (u8, u8, u8, u8, u8)) -> u64 {
+    fn id_register(&mut self, reg: (u8, u8, u8, u8, u8)) -> u64 {
         const fn without(value: u64, shift: u32) -> u64 {
             value & !(0xf << shift)
         }
@@ -203,7 +240,11 @@ impl Hyp {
                 if !self.config.el2() {
                     value = without(value, 8);
                 }
-                if self.config.sve() { value } else { without(value, 32) }
+                if self.config.sve() || self.fault(Fault::TrIdOverpromise) {
+                    value
+                } else {
+                    without(value, 32)
+                }
             }
             // ID_AA64PFR1_EL1: MTE, SME, GCS, NMI, MTEX.
             (3, 0, 0, 4, 1) => {
