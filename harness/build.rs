@@ -1,0 +1,196 @@
+//! Builds the bare-metal images and embeds them, with their DWARF, and `suites/`.
+//!
+//! Cargo cannot yet make a package depend on another's binary for another target, so this script runs a
+//! second cargo with a target directory of its own: the outer one holds the lock of the usual one.
+
+use std::env;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+/// The FP registers are state under test: compiled code must not touch them.
+const TARGET: &str = "aarch64-unknown-none-softfloat";
+const PROFILE: &str = "image";
+/// What an image is made from, relative to the workspace.
+const INPUTS: [&str; 8] = [
+    "abi",
+    "arch",
+    "guest-payloads",
+    "reference-hyp",
+    "suites",
+    "Cargo.lock",
+    "Cargo.toml",
+    "rust-toolchain.toml",
+];
+/// Variables of cargo that say where packages come from; all others describe the outer build.
+const CARGO_KEPT: [&str; 7] = [
+    "CARGO_HOME",
+    "CARGO_HTTP_",
+    "CARGO_MAKEFLAGS",
+    "CARGO_NET_",
+    "CARGO_REGISTRIES_",
+    "CARGO_REGISTRY_",
+    "CARGO_SOURCE_",
+];
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+struct Build {
+    /// The constant under which the image is embedded.
+    name: &'static str,
+    package: &'static str,
+    binary: &'static str,
+    features: &'static str,
+}
+
+const BUILDS: [Build; 3] = [
+    Build { name: "SCENARIO", package: "guest-payloads", binary: "scenario", features: "" },
+    Build { name: "REFERENCE_HYP", package: "reference-hyp", binary: "reference-hyp", features: "" },
+    Build {
+        name: "REFERENCE_HYP_FAULTS",
+        package: "reference-hyp",
+        binary: "reference-hyp",
+        features: "faults",
+    },
+];
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not by `Debug`, which would escape the compiler's messages.
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let root = manifest_dir.parent().ok_or("harness/ has no parent folder")?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+
+    println!("cargo::rerun-if-changed=build.rs");
+    for input in INPUTS {
+        println!("cargo::rerun-if-changed={}", root.join(input).display());
+    }
+
+    provide_target()?;
+    let mut images = String::new();
+    for build in &BUILDS {
+        let elf = image(build, root, &out)?;
+        writeln!(
+            images,
+            "/// `{}`{}.\npub static {}: &[u8] = &Aligned(*include_bytes!({elf:?})).0;",
+            build.binary,
+            if build.features.is_empty() { String::new() } else { format!(" with `{}`", build.features) },
+            build.name
+        )?;
+    }
+    fs::write(out.join("images.rs"), images)?;
+    fs::write(out.join("suites.rs"), suites(&root.join("suites"))?)?;
+    Ok(())
+}
+
+/// Adds the bare-metal target to the toolchain if it is not there.
+fn provide_target() -> Result<()> {
+    let rustc = env::var("RUSTC")?;
+    let output = Command::new(&rustc).args(["--print", "target-libdir", "--target", TARGET]).output()?;
+    let libdir = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+    if output.status.success() && libdir.is_dir() {
+        return Ok(());
+    }
+    let mend = format!("run `rustup target add {TARGET}` in this folder");
+    match Command::new("rustup").args(["target", "add", TARGET]).stdout(Stdio::null()).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("cannot add the Rust target {TARGET} ({status}): {mend}").into()),
+        Err(error) => Err(format!(
+            "the Rust target {TARGET} is missing and rustup cannot be started ({error}): install rustup, \
+             then {mend}"
+        )
+        .into()),
+    }
+}
+
+/// Builds one image and copies its ELF to a place that no later build overwrites.
+fn image(build: &Build, root: &Path, out: &Path) -> Result<PathBuf> {
+    // Features change the fingerprint, and one target directory for both builds would rebuild each time.
+    let target_dir = out.join(build.name.to_lowercase());
+    let script = root.join("arch").join("image.ld");
+    let rustflags = [
+        "-Crelocation-model=pie".to_owned(),
+        "-Clink-arg=-pie".to_owned(),
+        "-Clink-arg=--no-dynamic-linker".to_owned(),
+        // The shipped `core` is not position independent: the image relocates itself, text excepted.
+        "-Clink-arg=-znorelro".to_owned(),
+        "-Clink-arg=-znotext".to_owned(),
+        format!("-Clink-arg=-T{}", script.display()),
+        "-Cforce-frame-pointers=yes".to_owned(),
+        format!("--remap-path-prefix={}=.", root.display()),
+    ];
+    let mut cargo = Command::new(env::var("CARGO")?);
+    cargo
+        .current_dir(root)
+        .args(["build", "--quiet", "--locked", "--profile", PROFILE, "--target", TARGET])
+        .args(["--package", build.package, "--bin", build.binary, "--features", build.features])
+        .arg("--target-dir")
+        .arg(&target_dir);
+    for (key, _) in env::vars_os() {
+        let Some(name) = key.to_str() else { continue };
+        let of_outer_build = (name.starts_with("CARGO")
+            && !CARGO_KEPT.iter().any(|kept| name.starts_with(kept)))
+            || name.starts_with("RUSTC")
+            || name.starts_with("RUSTDOC")
+            || name == "RUSTFLAGS";
+        if of_outer_build {
+            cargo.env_remove(name);
+        }
+    }
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", rustflags.join("\u{1f}"));
+
+    let output = cargo.output()?;
+    if !output.status.success() {
+        return Err(format!(
+            "cannot build the image of {}\n{}",
+            build.package,
+            String::from_utf8_lossy(&output.stderr)
+        )
+        .into());
+    }
+    let built = target_dir.join(TARGET).join(PROFILE).join(build.binary);
+    let elf = out.join(format!("{}.elf", build.name.to_lowercase()));
+    fs::copy(&built, &elf).map_err(|error| format!("cannot copy {}: {error}", built.display()))?;
+    Ok(elf)
+}
+
+/// The table of the embedded scenario files, sorted by name.
+fn suites(folder: &Path) -> Result<String> {
+    let mut files = Vec::new();
+    walk(folder, &mut files)?;
+    files.sort();
+    let mut table = String::from(
+        "/// Every file of `suites/`: its path there, with `/`, and its text.\n\
+         pub static EMBEDDED_SUITES: &[(&str, &str)] = &[\n",
+    );
+    for file in files {
+        let name =
+            file.strip_prefix(folder)?.to_str().ok_or("a name in suites/ is not UTF-8")?.replace('\\', "/");
+        writeln!(table, "    ({name:?}, include_str!({file:?})),")?;
+    }
+    table.push_str("];\n");
+    Ok(table)
+}
+
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(|error| format!("cannot read {}: {error}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            walk(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
