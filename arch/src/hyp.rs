@@ -101,6 +101,7 @@ pub fn other_guest() -> u64 {
 
 /// Storage for the vector registers of one context, packed by vector length.
 #[repr(C, align(256))]
+#[derive(Clone)]
 pub struct VectorStore {
     /// Z0 to Z31 (or V0 to V31, 16 bytes apart).
     pub z: [u8; 32 * 256],

@@ -22,6 +22,7 @@ use crate::shadow::Shadow;
 use crate::stage2::{Stage2, Table};
 use crate::statics::Static;
 use crate::sweep;
+use crate::upper::Stash;
 use crate::vcpu::Vcpu;
 
 /// Where the harness finds the job, by this symbol. Neither loaded nor zeroed: the harness writes it.
@@ -37,6 +38,7 @@ unsafe impl Sync for JobCell {}
 
 static FP: Static<Fp> = Static::new(Fp::new());
 static VCPU: Static<Vcpu> = Static::new(Vcpu::new());
+static UPPER: Static<Stash> = Static::new(Stash::new());
 static STAGE2: Static<Stage2> = Static::new(Stage2::new());
 static SHADOW: Static<Shadow> = Static::new(Shadow::new());
 static NEIGHBORS: Static<Neighbors> = Static::new(Neighbors::new());
@@ -75,6 +77,7 @@ impl Hyp {
             cpu,
             fp,
             vcpu: VCPU.take()?,
+            upper: UPPER.take()?,
             stage2: STAGE2.take()?,
             shadow: SHADOW.take()?,
             neighbors: NEIGHBORS.take()?,
@@ -126,6 +129,7 @@ impl Hyp {
         self.vcpu.reset(&self.config);
         self.fp.guest.reset();
         self.fp.owner = Owner::Free;
+        self.upper.forget();
         self.fp.nested_transition = false;
         if self.config.poison() {
             self.cpu.load(&self.fp.poison, self.cpu.vq);

@@ -29,6 +29,7 @@ mod trace;
 mod traps;
 #[cfg(feature = "faults")]
 mod traps_faults;
+mod upper;
 mod vcpu;
 
 use abi::hyp::HypJob;
@@ -47,6 +48,8 @@ pub struct Hyp {
     pub fp: &'static mut fp::Fp,
     /// The vCPU.
     pub vcpu: &'static mut vcpu::Vcpu,
+    /// Bits above a vector length that L1 has left.
+    pub upper: &'static mut upper::Stash,
     /// L0's stage 2.
     pub stage2: &'static mut stage2::Stage2,
     /// The shadow of L1's.

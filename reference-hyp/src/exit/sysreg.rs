@@ -223,9 +223,13 @@ impl Hyp {
             return Outcome::Done(len);
         }
         // LEN keeps what was written, even above the vCPU's maximum; the rest is RES0.
-        write!("S3_5_C1_C2_0", value & 0xf);
+        let old = read!("S3_5_C1_C2_0");
+        self.before_length_change(old, len);
+        fp::open();
+        write!("S3_5_C1_C2_0", len);
         arch::sysreg::isb();
-        Outcome::Done(value & 0xf)
+        self.after_length_change(old, len);
+        Outcome::Done(len)
     }
 
     /// An ID register as this guest is to see it: nothing is promised that is not switched (rule P-73).
