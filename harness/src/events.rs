@@ -9,6 +9,7 @@
 //! reader ignores those that it does not know.
 
 mod again;
+pub mod convert;
 mod hex;
 mod read;
 mod write;

@@ -1,2 +1,5 @@
 //! The `holdfast` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    harness::cli::main()
+}

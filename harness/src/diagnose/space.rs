@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::{Position, Symbols};
 use crate::events::{self, Hex};
+use crate::target::Target;
 
 /// An image in guest memory.
 #[derive(Clone, Debug)]
@@ -88,5 +89,25 @@ impl<'a> Space<'a> {
     #[must_use]
     pub fn outermost(&self) -> Option<&Loaded<'a>> {
         self.images.first()
+    }
+}
+
+impl Space<'static> {
+    /// The images of a target. One whose symbols cannot be read is left out: then there are addresses instead
+    /// of names, and the verdicts are what they are.
+    #[must_use]
+    pub fn of(target: &Target) -> Self {
+        let mut images: Vec<Loaded<'static>> = Vec::new();
+        for layer in target.layers() {
+            let name = layer.image.name();
+            // Copies of one image have one set of symbols.
+            let known = images.iter().find(|known| known.name == name).map(|known| Rc::clone(&known.symbols));
+            let symbols = known.or_else(|| Symbols::new(layer.image.elf()).ok().map(Rc::new));
+            if let Some(symbols) = symbols {
+                let (base, size) = (layer.base, layer.image.size());
+                images.push(Loaded { name: name.to_owned(), base, size, symbols });
+            }
+        }
+        Self { images }
     }
 }

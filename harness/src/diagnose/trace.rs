@@ -21,13 +21,17 @@ pub fn decode(event: &TraceEvent, nested: bool, space: &Space<'_>) -> events::Tr
     }
 }
 
-/// The line of the hypervisor that wrote the event, if it told where it was.
-fn site(event: &TraceEvent, space: &Space<'_>) -> Option<Frame> {
+/// The address of the instruction that wrote the event, in the outermost hypervisor, if the event tells.
+#[must_use]
+pub fn site_address(event: &TraceEvent, space: &Space<'_>) -> Option<u64> {
     let offset = u64::from(event.context >> context::SITE_SHIFT) << 2;
-    if offset == 0 {
-        return None;
-    }
-    space.outermost()?.symbols.position(offset)?.frames.into_iter().next()
+    space.outermost().filter(|_| offset != 0)?.base.checked_add(offset)
+}
+
+/// The line of the hypervisor that wrote the event.
+fn site(event: &TraceEvent, space: &Space<'_>) -> Option<Frame> {
+    let located = space.locate(site_address(event, space)?)?;
+    located.position?.frames.into_iter().next()
 }
 
 fn text(event: &TraceEvent, nested: bool, space: &Space<'_>) -> String {

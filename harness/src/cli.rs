@@ -1,0 +1,51 @@
+//! The `holdfast` command.
+
+mod args;
+mod doctor;
+mod exit;
+mod explain;
+mod list;
+mod mutants;
+mod report;
+mod run;
+mod session;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+use exit::Exit;
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = anstream::AutoStream::auto(io::stdout());
+    let ended = match &cli.command {
+        Command::Run(args) => run::run(args),
+        Command::List(args) => list::run(args, &mut out),
+        Command::Explain(args) => explain::run(args, &mut out),
+        Command::Replay(args) => run::replay(args),
+        Command::Report(args) => report::run(args, &mut out),
+        Command::Mutants(args) => mutants::run(args, &mut out),
+        Command::Doctor(args) => doctor::run(args, &mut out),
+    };
+    let ended = ended.and_then(|exit| {
+        out.flush()?;
+        Ok(exit)
+    });
+    ended.unwrap_or_else(|error| failed(&error)).into()
+}
+
+/// Says why the command failed; a reader that went away (`holdfast list | head`) needs no word.
+fn failed(error: &anyhow::Error) -> Exit {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    if io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        return Exit::Success;
+    }
+    // Nobody is left to tell if standard error is gone, too.
+    let _ = writeln!(io::stderr(), "error: {error:#}");
+    if error.is::<session::Void>() { Exit::Void } else { Exit::Usage }
+}

@@ -1,0 +1,377 @@
+//! The command line.
+
+use abi::doorbell::{Disturbance, Sweep};
+use abi::fault::Fault;
+use camino::Utf8PathBuf;
+use clap::builder::PossibleValuesParser;
+use clap::builder::TypedValueParser as _;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use model::scenario::Shard;
+
+use crate::options::{Options, SetError, Strategy, TargetKind};
+
+/// Does a guest's floating-point state hold fast?
+///
+/// Holdfast checks FP, AdvSIMD and SVE state of arm64 guests across nested ERETs, exceptions and preemption. Cases
+/// are scenario files; bare-metal payloads run them on a target and a model of the architecture judges.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(super) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all required checks passed
+  1  not conformant: FAIL, CRASH, TIMEOUT, XPASS or FLAKY (mutants: a fault survived or was not reached)
+  2  bad usage, or a bad file
+  3  void: ERROR, MISS, or the run ended early
+  4  nothing ran, or what was required was skipped";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run cases on a target
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Run),
+    /// List cases with their needs and rules; starts nothing
+    #[command(after_help = LIST_EXAMPLES)]
+    List(List),
+    /// Say what a case, a rule or a fault is about
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(Explain),
+    /// Run the cases of a scenario file, as a failure leaves one
+    Replay(Replay),
+    /// Render the event log of a run that is over
+    Report(Report),
+    /// Run the suite against each fault of the reference hypervisor: which does it notice?
+    #[command(after_help = MUTANTS_EXAMPLES)]
+    Mutants(Mutants),
+    /// Say what this machine can run, and why not the rest
+    Doctor(Doctor),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  holdfast run                                     every case on the reference hypervisor
+  holdfast run nested:: --set nested=put-load      those of an area, with another strategy
+  holdfast run --sweep step-all --disturb preempt  a world switch after every instruction
+  holdfast run --target bare --shard 1/2           half of the cases, without a hypervisor
+  holdfast run nested:: --fault nv-reload-old      with a bug injected: see what a failure looks like
+
+A FILTER is a part of a case's name, or a pattern for all of it if it has a `*`. A filter that is the whole name
+of a case chooses that case alone.";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  holdfast list nested::            cases of an area
+  holdfast list --format names      names alone
+  holdfast list --rules             for every rule the cases that check it
+  holdfast list --faults            the bugs that can be injected";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  holdfast explain P-81
+  holdfast explain nv-reload-old
+  holdfast explain nested::eret_keeps_z";
+
+const MUTANTS_EXAMPLES: &str = "\
+Examples:
+  holdfast mutants                         all faults, all cases
+  holdfast mutants nv-reload-old           one fault
+  holdfast mutants --filter nested::       all faults against some cases";
+
+/// `run`.
+#[derive(Args, Debug)]
+pub(super) struct Run {
+    /// Run only cases whose names have this in them
+    #[arg(value_name = "FILTER")]
+    pub(super) filters: Vec<String>,
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    #[command(flatten)]
+    pub(super) fault: FaultArgs,
+    /// Run one of N equal parts of the cases, the I-th counted from 1
+    #[arg(long, value_name = "I/N")]
+    pub(super) shard: Option<Shard>,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+/// `replay`.
+#[derive(Args, Debug)]
+pub(super) struct Replay {
+    /// The scenario file
+    pub(super) file: Utf8PathBuf,
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    #[command(flatten)]
+    pub(super) fault: FaultArgs,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+/// What the cases run on.
+#[derive(Args, Debug)]
+pub(super) struct TargetArgs {
+    /// What runs the payload
+    #[arg(long, default_value = "reference", value_parser = target())]
+    pub(super) target: TargetKind,
+    /// Set a switch of the reference hypervisor: restore=eager|lazy, nested=put-load|elide,
+    /// upper=cpu|keep|zero|random
+    #[arg(long = "set", value_name = "SWITCH=VALUE", value_parser = setting)]
+    pub(super) settings: Vec<String>,
+    /// Copies of the reference hypervisor below the payload
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) depth: u32,
+    /// Sweep every case in this way, whatever its file says
+    #[arg(long, value_name = "KIND", value_parser = sweep())]
+    pub(super) sweep: Option<Sweep>,
+    /// What a sweep commits at each point
+    #[arg(long, value_name = "WHAT", value_parser = disturbance())]
+    pub(super) disturb: Option<Disturbance>,
+    /// Machines at the same time [default: the CPUs of this machine]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(super) workers: Option<u16>,
+    /// Multiply every timeout by this
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = scale)]
+    pub(super) timeout_scale: f64,
+    /// Do not fetch a private QEMU if this machine has none that will do
+    #[arg(long)]
+    pub(super) no_provision: bool,
+    /// Tell on standard error what is being done, with START and END of every case
+    #[arg(long, short)]
+    pub(super) verbose: bool,
+}
+
+/// `--fault`.
+#[derive(Args, Debug)]
+pub(super) struct FaultArgs {
+    /// Let the reference hypervisor commit this bug (`holdfast explain FAULT` tells of it)
+    #[arg(long, value_name = "FAULT", value_parser = fault(), hide_possible_values = true)]
+    pub(super) fault: Option<Fault>,
+}
+
+/// How a run goes and what it leaves.
+#[derive(Args, Debug)]
+pub(super) struct RunArgs {
+    /// Run every case this often; mixed results are FLAKY
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) repeat: u32,
+    /// Stop at the first case that does not pass
+    #[arg(long)]
+    pub(super) fail_fast: bool,
+    /// Exit with 4 if any case is skipped
+    #[arg(long)]
+    pub(super) require_all: bool,
+    /// What to print
+    #[arg(long, default_value = "human")]
+    pub(super) format: Format,
+    /// Show every failure in full, alike or not
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Write JUnit XML as well
+    #[arg(long, value_name = "FILE")]
+    pub(super) junit: Option<Utf8PathBuf>,
+    /// Copy the event log to here when the run is over
+    #[arg(long, value_name = "FILE")]
+    pub(super) events: Option<Utf8PathBuf>,
+    /// The folder for event log, consoles and dumps [default: target/holdfast/runs/<time>-<target>]
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) out: Option<Utf8PathBuf>,
+}
+
+/// Formats of a report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    Human,
+    /// KTAP, version 1
+    Ktap,
+    /// The event log: JSON lines that end with a summary
+    Json,
+    /// JUnit XML
+    Junit,
+}
+
+/// `list`.
+#[derive(Args, Debug)]
+pub(super) struct List {
+    /// List only cases whose names have this in them
+    #[arg(value_name = "FILTER")]
+    pub(super) filters: Vec<String>,
+    /// For every rule the cases that check it, or why there is none
+    #[arg(long)]
+    pub(super) rules: bool,
+    /// The faults that `--fault` and `mutants` know
+    #[arg(long, conflicts_with = "rules")]
+    pub(super) faults: bool,
+    /// What to print
+    #[arg(long, default_value = "human")]
+    pub(super) format: ListFormat,
+}
+
+/// Formats of a list.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum ListFormat {
+    /// For people
+    Human,
+    /// JSON lines that end with a summary
+    Json,
+    /// Names alone, one a line
+    Names,
+}
+
+/// `explain`.
+#[derive(Args, Debug)]
+pub(super) struct Explain {
+    /// A case, a scenario, a rule (P-81) or a fault (nv-reload-old)
+    #[arg(value_name = "CASE|RULE|FAULT")]
+    pub(super) what: String,
+}
+
+/// `report`.
+#[derive(Args, Debug)]
+pub(super) struct Report {
+    /// The event log, or the run folder that has it
+    pub(super) file: Utf8PathBuf,
+    /// What to print
+    #[arg(long, default_value = "human")]
+    pub(super) format: Format,
+    /// Show every failure in full, alike or not
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+/// `mutants`.
+#[derive(Args, Debug)]
+pub(super) struct Mutants {
+    /// Only these faults
+    #[arg(value_name = "FAULT", value_parser = fault(), hide_possible_values = true)]
+    pub(super) faults: Vec<Fault>,
+    /// Run only cases whose names have this in them
+    #[arg(long = "filter", value_name = "FILTER")]
+    pub(super) filters: Vec<String>,
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// Name every case that noticed a fault, not their scenarios
+    #[arg(long)]
+    pub(super) all: bool,
+    /// What to print
+    #[arg(long, default_value = "human")]
+    pub(super) format: MutantsFormat,
+}
+
+/// Formats of `mutants`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum MutantsFormat {
+    /// For people
+    Human,
+    /// JSON lines that end with a summary
+    Json,
+}
+
+/// `doctor`.
+#[derive(Args, Debug)]
+pub(super) struct Doctor {
+    /// Do not fetch anything: say only what is there
+    #[arg(long)]
+    pub(super) no_provision: bool,
+}
+
+impl TargetArgs {
+    /// The options of a run.
+    pub(super) fn options(&self, fault: Option<Fault>) -> Result<Options, SetError> {
+        let mut strategy = Strategy::default();
+        for setting in &self.settings {
+            strategy.set(setting)?;
+        }
+        let usual = Options::default();
+        Ok(Options {
+            target: self.target,
+            strategy,
+            depth: self.depth,
+            sweep: self.sweep,
+            disturbance: self.disturb,
+            fault,
+            workers: self.workers.map_or(usual.workers, usize::from),
+            timeout_scale: self.timeout_scale,
+            provision: !self.no_provision,
+            verbose: self.verbose,
+        })
+    }
+}
+
+fn target() -> impl clap::builder::TypedValueParser<Value = TargetKind> {
+    PossibleValuesParser::new(TargetKind::ALL.map(TargetKind::name))
+        .try_map(|name| TargetKind::from_name(&name).ok_or("no such target"))
+}
+
+const SWEEPS: [Sweep; 4] = [Sweep::Off, Sweep::StepAll, Sweep::StepEach, Sweep::Timer];
+
+fn sweep() -> impl clap::builder::TypedValueParser<Value = Sweep> {
+    PossibleValuesParser::new(SWEEPS.map(Sweep::name))
+        .try_map(|name| SWEEPS.into_iter().find(|sweep| sweep.name() == name).ok_or("no such sweep"))
+}
+
+fn disturbance() -> impl clap::builder::TypedValueParser<Value = Disturbance> {
+    PossibleValuesParser::new(Disturbance::ALL.map(Disturbance::name)).try_map(|name| {
+        Disturbance::ALL.into_iter().find(|what| what.name() == name).ok_or("no such disturbance")
+    })
+}
+
+fn fault() -> impl clap::builder::TypedValueParser<Value = Fault> {
+    PossibleValuesParser::new(Fault::ALL.iter().map(|fault| fault.name()))
+        .try_map(|name| Fault::ALL.iter().copied().find(|fault| fault.name() == name).ok_or("no such fault"))
+}
+
+fn setting(text: &str) -> Result<String, SetError> {
+    Strategy::default().set(text).map(|()| text.to_owned())
+}
+
+fn scale(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(factor) if factor.is_finite() && factor > 0.0 => Ok(factor),
+        _ => Err("expected a number greater than 0".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_makes_sense() {
+        Cli::command().debug_assert();
+    }
+
+    #[track_caller]
+    fn refused(args: &[&str], expected: &str) {
+        let error = Cli::try_parse_from(args).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_what_there_is() {
+        refused(&["holdfast", "run", "--target", "kvm"], "reference, bare");
+        refused(&["holdfast", "run", "--set", "nested=no"], "there are put-load, elide");
+        refused(&["holdfast", "run", "--fault", "nv-reload-odd"], "nv-reload-old");
+        refused(&["holdfast", "run", "--shard", "3/2"], "i from 1 to n");
+        refused(&["holdfast", "run", "--timeout-scale", "0"], "greater than 0");
+        refused(&["holdfast", "run", "--depth", "0"], "1..");
+    }
+
+    #[test]
+    fn several_settings_add_up() {
+        let args = ["holdfast", "run", "--set", "nested=put-load", "--set", "restore=eager", "a", "b"];
+        let Command::Run(run) = Cli::try_parse_from(args).unwrap().command else { panic!("not run") };
+        let options = run.target.options(None).unwrap();
+        assert_eq!(options.strategy.to_string(), "restore=eager nested=put-load upper=cpu");
+        assert_eq!(run.filters, ["a", "b"]);
+    }
+}

@@ -1,0 +1,207 @@
+//! `holdfast run` and `holdfast replay`.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, IsTerminal as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use abi::fault::Fault;
+use anyhow::{Context as _, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+use model::scenario::{Case, name_of_path, parse};
+
+use super::args::{Format, Replay, Run, RunArgs, TargetArgs};
+use super::exit::Exit;
+use super::report::reporter;
+use super::session::{self, Void, say};
+use crate::options::Options;
+use crate::progress::Live;
+use crate::qemu::Qemu;
+use crate::recorder::{RecordError, Recorder};
+use crate::report::{Junit, Reporter};
+use crate::result::{Progress, State};
+use crate::run_folder::RunFolder;
+use crate::runner::Runner;
+use crate::suite::{Suite, select};
+
+/// Where runs are kept unless `--out` says otherwise.
+const RUNS: &str = "target/holdfast/runs";
+
+/// Runs the command `run`.
+pub(super) fn run(args: &Run) -> Result<Exit> {
+    let suite = Suite::embedded()?;
+    let mut cases = select(&suite.cases(), &args.filters);
+    if let Some(shard) = args.shard {
+        cases.retain(|case| shard.contains(&case.name));
+    }
+    execute(&args.target, args.fault.fault, &args.run, &suite, cases)
+}
+
+/// Runs the command `replay`.
+pub(super) fn replay(args: &Replay) -> Result<Exit> {
+    let text = fs::read_to_string(&args.file).with_context(|| format!("cannot read {}", args.file))?;
+    let scenario = parse(&name_of_path(args.file.as_str()), args.file.as_str(), &text)?;
+    let cases = scenario.cases().into_iter().map(Arc::new).collect();
+    execute(&args.target, args.fault.fault, &args.run, &Suite::embedded()?, cases)
+}
+
+fn execute(
+    target: &TargetArgs,
+    fault: Option<Fault>,
+    args: &RunArgs,
+    suite: &Suite,
+    cases: Vec<Arc<Case>>,
+) -> Result<Exit> {
+    let options = target.options(fault)?;
+    if cases.is_empty() {
+        say("no case has such a name: `holdfast list` names them all");
+        return Ok(Exit::NothingRan);
+    }
+    let stop = session::stop_on_signal()?;
+    let qemu = session::find_qemu(&options)?;
+    let target = session::target(&options, &qemu)?;
+    let jobs = session::compile(&options, &cases, &target);
+    let runner = session::runner(&options, jobs, target, &qemu);
+    let ran = Execution {
+        options: &options,
+        args,
+        suite,
+        cases: &cases,
+        qemu: &qemu,
+        runner: &runner,
+        stop: &stop,
+    };
+    ran.run()
+}
+
+/// A run that is about to begin.
+struct Execution<'a> {
+    options: &'a Options,
+    args: &'a RunArgs,
+    suite: &'a Suite,
+    cases: &'a [Arc<Case>],
+    qemu: &'a Qemu,
+    runner: &'a Runner,
+    stop: &'a AtomicBool,
+}
+
+impl Execution<'_> {
+    fn run(&self) -> Result<Exit> {
+        let folder = self.folder()?;
+        let environment = session::environment(
+            self.options,
+            self.runner.target(),
+            self.qemu,
+            self.cases.len(),
+            self.args.repeat,
+        );
+        let mut recorder = Recorder::new(
+            environment,
+            folder,
+            self.cases,
+            self.runner.target(),
+            &self.suite.expectations,
+            self.reporters()?,
+        )
+        .context(Void)?;
+        let (wall, stopped) = self.rounds(&mut recorder)?;
+        let (summary, folder) = recorder.end(wall.as_secs_f64(), stopped).context(Void)?;
+        if let Some(events) = &self.args.events {
+            fs::copy(folder.events(), events)
+                .with_context(|| format!("cannot copy the event log to {events}"))
+                .context(Void)?;
+        }
+        if self.args.format == Format::Human {
+            say(&format!("the run is in {}", folder.path()));
+        }
+        Ok(Exit::of_run(Some(&summary), self.args.require_all))
+    }
+
+    /// Runs every case as often as it is to run. Returns the wall time, and whether the run was stopped.
+    fn rounds(&self, recorder: &mut Recorder<'_>) -> Result<(Duration, bool)> {
+        let total = self.cases.len() as u64 * u64::from(self.args.repeat);
+        // A report that is printed as it comes would be torn by the live line.
+        let streams = matches!(self.args.format, Format::Ktap | Format::Json) && io::stdout().is_terminal();
+        let mut live = (!streams && !self.options.verbose).then(|| Live::new("cases", total));
+        let mut wall = Duration::ZERO;
+        let mut error = None;
+        let mut stopped = false;
+        for _ in 0..self.args.repeat {
+            let ran = self.runner.run(self.stop, &mut |progress| {
+                let result = match progress {
+                    Progress::Started { name, machine } => {
+                        if self.options.verbose {
+                            say(&format!("START {name} on machine {machine}"));
+                        }
+                        return;
+                    }
+                    Progress::Finished(result) => result,
+                };
+                // After a stop the runner calls MISS what it did not begin: it is no result.
+                stopped |= self.stop.load(Ordering::Relaxed);
+                if error.is_some() || (stopped && result.state == State::Miss) {
+                    return;
+                }
+                if self.options.verbose {
+                    say(&format!("END {} {} {}", result.name, result.state, result.why));
+                }
+                let failed = result.state.is_nonconformant() || result.state.is_void();
+                match recorder.result(result) {
+                    Ok(state) => {
+                        let bad = state.is_some_and(|state| state.is_nonconformant() || state.is_void());
+                        if bad && self.args.fail_fast {
+                            self.stop.store(true, Ordering::Relaxed);
+                        }
+                    }
+                    Err(source) => {
+                        error = Some(source);
+                        self.stop.store(true, Ordering::Relaxed);
+                    }
+                }
+                if let Some(live) = &mut live {
+                    live.done(failed);
+                }
+            });
+            wall += ran.wall;
+            if self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        match error {
+            Some(error) => Err(explain(error)),
+            None => Ok((wall, self.stop.load(Ordering::Relaxed))),
+        }
+    }
+
+    fn folder(&self) -> Result<RunFolder> {
+        let folder = match &self.args.out {
+            Some(path) => RunFolder::at(path),
+            None => RunFolder::new(&runs(), self.options.target.name(), SystemTime::now()),
+        };
+        folder.context(Void)
+    }
+
+    fn reporters(&self) -> Result<Vec<Box<dyn Reporter>>> {
+        // Standard output is locked by nobody else while a run goes on, but `say` may write between two lines.
+        let out = anstream::AutoStream::auto(io::stdout());
+        let mut reporters = vec![reporter(self.args.format, self.args.all, out)];
+        if let Some(path) = &self.args.junit {
+            let file = File::create(path).with_context(|| format!("cannot write {path}"))?;
+            reporters.push(Box::new(Junit::new(BufWriter::new(file))));
+        }
+        Ok(reporters)
+    }
+}
+
+/// The folder of runs: below the sources that this program was built from if they are still there, else below
+/// the current folder.
+fn runs() -> Utf8PathBuf {
+    let sources =
+        Utf8Path::new(env!("CARGO_MANIFEST_DIR")).parent().filter(|path| path.join("suites").is_dir());
+    sources.unwrap_or_else(|| Utf8Path::new("")).join(RUNS)
+}
+
+fn explain(error: RecordError) -> anyhow::Error {
+    anyhow::Error::from(error).context(Void)
+}

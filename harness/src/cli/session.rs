@@ -1,0 +1,118 @@
+//! What `run`, `replay` and `mutants` share: from options to a runner, Ctrl-C, and the log's first line.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result};
+use model::scenario::Case;
+
+use crate::events::{Emulator, Environment, Host, Image, SCHEMA_VERSION};
+use crate::options::{Options, TargetKind};
+use crate::qemu::{self, Qemu};
+use crate::run_folder::timestamp;
+use crate::runner::{Plan, Planned, Runner, Sweeping, plan};
+use crate::target::{Target, TargetConfig};
+
+/// Marks an error that makes a run void: something is missing or broken, and the command line is right.
+#[derive(Debug, thiserror::Error)]
+#[error("the run is void")]
+pub(super) struct Void;
+
+/// Says something on standard error.
+pub(super) fn say(text: &str) {
+    // Nobody is left to tell if standard error is gone.
+    let _ = writeln!(io::stderr(), "holdfast: {text}");
+}
+
+/// Finds the QEMU that a run uses.
+pub(super) fn find_qemu(options: &Options) -> Result<Qemu> {
+    let mut settings = qemu::Settings::from_env();
+    settings.provision &= options.provision;
+    qemu::find(&settings, &mut say).map_err(anyhow::Error::from).context(Void)
+}
+
+/// The target of a run.
+pub(super) fn target(options: &Options, qemu: &Qemu) -> Result<Target> {
+    Ok(Target::new(TargetConfig::new(options), qemu.version())?)
+}
+
+/// Compiles the cases for a target. Starts nothing.
+pub(super) fn compile(options: &Options, cases: &[Arc<Case>], target: &Target) -> Vec<Planned> {
+    let sweeping = Sweeping { kind: options.sweep, disturbance: options.disturbance };
+    plan(cases.to_vec(), target, sweeping, options.workers)
+}
+
+/// A runner of these jobs.
+pub(super) fn runner(options: &Options, jobs: Vec<Planned>, target: Target, qemu: &Qemu) -> Runner {
+    let plan = Plan { jobs, workers: options.workers, timeout_scale: options.timeout_scale };
+    Runner::new(plan, target, qemu.clone())
+}
+
+/// A flag that SIGINT and SIGTERM set; a second signal ends the process at once, with exit code 130.
+pub(super) fn stop_on_signal() -> Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The order matters: the first signal must find the flag unset.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
+            .context("cannot catch signals")?;
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot catch signals")?;
+    }
+    Ok(stop)
+}
+
+/// The first line of the log.
+pub(super) fn environment(
+    options: &Options,
+    target: &Target,
+    qemu: &Qemu,
+    planned: usize,
+    repeat: u32,
+) -> Environment {
+    let has_hypervisor = options.target == TargetKind::Reference;
+    let mut images: Vec<Image> = Vec::new();
+    for layer in target.layers() {
+        let image = Image { name: layer.image.name().to_owned(), sha256: layer.image.sha256().to_owned() };
+        if !images.contains(&image) {
+            images.push(image);
+        }
+    }
+    Environment {
+        schema_version: SCHEMA_VERSION,
+        suite_version: env!("CARGO_PKG_VERSION").to_owned(),
+        suite_commit: option_env!("HOLDFAST_COMMIT").map(str::to_owned),
+        target: options.target.name().to_owned(),
+        strategy: if has_hypervisor {
+            options.strategy.settings().map(|(switch, value)| format!("{switch}={value}")).to_vec()
+        } else {
+            Vec::new()
+        },
+        depth: if has_hypervisor { options.depth } else { 0 },
+        sweep: options.sweep.map(|sweep| sweep.name().to_owned()),
+        disturbance: options.disturbance.map(|what| what.name().to_owned()),
+        fault: options.fault.map(|fault| fault.name().to_owned()),
+        emulator: Some(Emulator {
+            version: qemu.banner().to_owned(),
+            sha256: qemu.sha256().unwrap_or_else(|error| format!("unreadable: {error}")),
+        }),
+        images,
+        host: host(),
+        command: std::env::args().collect(),
+        repeat,
+        started: timestamp(SystemTime::now()),
+        planned: planned as u64,
+    }
+}
+
+fn host() -> Host {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Host {
+        os: format!("{} {}", std::env::consts::OS, release.trim()).trim().to_owned(),
+        arch: std::env::consts::ARCH.to_owned(),
+        cpus: std::thread::available_parallelism()
+            .map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
+    }
+}

@@ -1,0 +1,271 @@
+//! From a case's result to its line in the log: everything that a report will show is put into words here,
+//! while images and scenario are at hand.
+
+use abi::hyp::{Counters, Event as TraceKind, TraceEvent};
+use abi::record;
+use model::scenario::Case as Source;
+use sha2::{Digest as _, Sha256};
+use zerocopy::FromBytes as _;
+
+use super::{Arrival, Case, Counter, Hex, Hypervisor, Position, Scenario, Step, Sweep};
+use crate::diagnose::{Space, esr, trace};
+use crate::result::{CaseResult, HypReport, State, SweepOutcome};
+
+/// Trace events that the log keeps of a case that did not pass.
+const TRACE_KEPT: usize = 64;
+/// Bytes of console that the log keeps of a case that did not pass.
+const CONSOLE_KEPT: usize = 4096;
+
+/// The line of a case. `source` is what it was made from, `space` the images in its machine's memory; it is
+/// asked for only if something went wrong.
+pub fn case<'a>(
+    result: &CaseResult,
+    source: Option<&Source>,
+    space: impl FnOnce() -> &'a Space<'static>,
+) -> Case {
+    let mut case = Case {
+        name: result.name.clone(),
+        why: result.why.clone(),
+        sweep: result.sweep.as_ref().map(sweep),
+        hypervisor: result.hyp.as_deref().map(hypervisor),
+        duration_us: u64::try_from(result.duration.as_micros()).unwrap_or(u64::MAX),
+        machine: result.machine,
+        ..Case::default()
+    };
+    case.set_verdict(&result.state);
+    if !matches!(result.state, State::Pass | State::Skip(_)) {
+        explain(&mut case, result, source, space());
+    }
+    case
+}
+
+fn explain(case: &mut Case, result: &CaseResult, source: Option<&Source>, space: &Space<'_>) {
+    case.findings.clone_from(&result.findings);
+    case.scenario = source.map(scenario);
+    case.unexpected = result.unexpected.as_ref().map(arrival);
+    case.console = last_bytes(&result.console, CONSOLE_KEPT).to_owned();
+    case.positions = positions(result, space);
+    let nested = source.is_none_or(|source| source.guest.l1.is_some());
+    if let (Some(hypervisor), Some(report)) = (&mut case.hypervisor, &result.hyp) {
+        let skipped = report.trace.len().saturating_sub(TRACE_KEPT);
+        hypervisor.trace =
+            report.trace.iter().skip(skipped).map(|event| trace::decode(event, nested, space)).collect();
+    }
+    case.fingerprint = Some(fingerprint(case, result));
+}
+
+/// Of a finding the model's; of anything else a hash of how the case ended, without what differs from run to
+/// run (addresses, times).
+fn fingerprint(case: &Case, result: &CaseResult) -> String {
+    let mut parts = vec![case.state.clone()];
+    if let Some(arrival) = &result.unexpected {
+        parts.push(format!("{:#x}", arrival.vector));
+        parts.push(esr::describe(arrival.esr));
+    }
+    if let Some(end) = result.hyp.as_ref().and_then(|hyp| hyp.end) {
+        parts.push(end.name().to_owned());
+    }
+    if let Some(position) = case.positions.first() {
+        parts.push(position.symbol.clone());
+    }
+    if parts.len() == 1 {
+        parts.push(result.why.chars().filter(|c| !c.is_ascii_digit()).collect());
+    }
+    let hash = Sha256::digest(parts.join("\n").as_bytes());
+    hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn scenario(source: &Source) -> Scenario {
+    let steps = source
+        .steps
+        .iter()
+        .map(|step| Step { line: step.line, text: format!("{} {}", step.place.name(), step.verb) });
+    Scenario { file: source.path.clone(), title: source.title.clone(), steps: steps.collect() }
+}
+
+fn sweep(outcome: &SweepOutcome) -> Sweep {
+    Sweep {
+        kind: outcome.kind.name().to_owned(),
+        points: outcome.points,
+        points_live: outcome.points_live,
+        failing_point: outcome.failing_point,
+    }
+}
+
+fn hypervisor(report: &HypReport) -> Hypervisor {
+    Hypervisor {
+        end: report.end.map(|end| end.name().to_owned()),
+        end_arg: Hex(report.end_arg),
+        end_at: report.end_at.map(Hex).to_vec(),
+        fault_reached: report.fault_reached,
+        disturbed: report.disturbed,
+        counters: counters(&report.counters),
+        trace: Vec::new(),
+    }
+}
+
+/// The counters that are not zero, exits by class first.
+fn counters(counters: &Counters) -> Vec<Counter> {
+    let exits =
+        counters.exits.iter().enumerate().map(|(class, count)| (format!("exits.{class:#04x}"), *count));
+    let others = [
+        ("irqs", counters.irqs),
+        ("fp_saves", counters.fp_saves),
+        ("fp_loads", counters.fp_loads),
+        ("puts", counters.puts),
+        ("loads", counters.loads),
+        ("nested_erets", counters.nested_erets),
+        ("nested_exceptions", counters.nested_exceptions),
+        ("injected", counters.injected),
+        ("sysregs", counters.sysregs),
+        ("stage2_fills", counters.stage2_fills),
+        ("steps", counters.steps),
+        ("sweep_points", counters.sweep_points),
+        ("sweep_points_live", counters.sweep_points_live),
+        ("doorbells", counters.doorbells),
+        ("preemptions", counters.preemptions),
+        ("neighbors_harmed", counters.neighbors_harmed),
+    ];
+    exits
+        .chain(others.map(|(name, count)| (name.to_owned(), count)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| Counter { name, count })
+        .collect()
+}
+
+fn arrival(arrival: &record::Arrival) -> Arrival {
+    Arrival {
+        vector: Hex(arrival.vector),
+        esr: Hex(arrival.esr),
+        elr: Hex(arrival.elr),
+        spsr: Hex(arrival.spsr),
+        far: Hex(arrival.far),
+        hpfar: Hex(arrival.hpfar),
+        sp: Hex(arrival.sp),
+        pstate: Hex(arrival.pstate),
+        left_pc: Hex(arrival.left_pc),
+        target_pc: Hex(arrival.target_pc),
+        x: arrival.x.map(Hex).to_vec(),
+    }
+}
+
+/// Where it happened: in the payload, by the last arrival before the failing operation or the one that ended the
+/// case; in the hypervisor, by the trace event that this transition left.
+fn positions(result: &CaseResult, space: &Space<'_>) -> Vec<Position> {
+    let mut positions = Vec::new();
+    let mut add = |what: &str, address: u64| positions.extend(space.event(what, address));
+    let last = match &result.unexpected {
+        Some(arrival) => {
+            add("taken from", arrival.elr);
+            Some(*arrival)
+        }
+        None => result.findings.first().and_then(|finding| last_arrival(&result.dump, finding.op)),
+    };
+    if let Some(arrival) = &last {
+        add("left by", arrival.left_pc);
+    }
+    let Some(hyp) = &result.hyp else { return positions };
+    if hyp.end != Some(abi::hyp::End::Payload) {
+        add("ended at", hyp.end_at[0]);
+    }
+    let event = last.and_then(|arrival| transition(&hyp.trace, arrival.left_pc));
+    if let Some(event) = event.or(hyp.trace.last())
+        && let Some(address) = trace::site_address(event, space)
+    {
+        let kind = TraceKind::from_u64(u64::from(event.event)).map_or("event", TraceKind::name);
+        add(&format!("in the hypervisor ({kind})"), address);
+    }
+    positions
+}
+
+/// The event that tells of the transition that left the guest at `pc`: the emulated one if there is one, else
+/// the exit itself.
+fn transition(trace: &[TraceEvent], pc: u64) -> Option<&TraceEvent> {
+    let of_kind = |kinds: &[TraceKind]| {
+        trace
+            .iter()
+            .rev()
+            .find(|event| event.pc == pc && kinds.iter().any(|kind| u64::from(event.event) == *kind as u64))
+    };
+    of_kind(&[TraceKind::NestedEret, TraceKind::NestedException, TraceKind::Inject])
+        .or_else(|| of_kind(&[TraceKind::Exit]))
+}
+
+/// The last arrival in the ring that was written before operation `op` was over.
+fn last_arrival(ring: &[u8], op: u32) -> Option<record::Arrival> {
+    let mut last = None;
+    let mut rest = ring;
+    while let Ok((header, after)) = record::RecordHeader::read_from_prefix(rest) {
+        let len = usize::try_from(header.len).ok()?;
+        let Some((body, next)) = after.split_at_checked(len) else { break };
+        if header.magic != record::MAGIC || u32::from(header.op) > op {
+            break;
+        }
+        if header.kind == record::Kind::Arrival as u16 {
+            last = record::Arrival::read_from_prefix(body).ok().map(|(arrival, _)| arrival);
+        }
+        rest = next;
+    }
+    last
+}
+
+/// The end of a text, at most so many bytes, from a character on.
+fn last_bytes(text: &str, bytes: usize) -> &str {
+    text.get(text.ceil_char_boundary(text.len().saturating_sub(bytes))..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use abi::record::{Kind, MAGIC, RecordHeader};
+    use proptest::prelude::*;
+    use zerocopy::{FromZeros as _, IntoBytes as _};
+
+    use super::*;
+
+    fn arrival_record(op: u16, left_pc: u64) -> Vec<u8> {
+        let mut header = RecordHeader::new_zeroed();
+        (header.magic, header.kind, header.op) = (MAGIC, Kind::Arrival as u16, op);
+        header.len = size_of::<record::Arrival>() as u32;
+        let mut arrival = record::Arrival::new_zeroed();
+        arrival.left_pc = left_pc;
+        [header.as_bytes(), arrival.as_bytes()].concat()
+    }
+
+    #[test]
+    fn the_last_arrival_before_the_failing_operation() {
+        let ring = [arrival_record(1, 0x10), arrival_record(3, 0x30), arrival_record(7, 0x70)].concat();
+        assert_eq!(last_arrival(&ring, 5).map(|arrival| arrival.left_pc), Some(0x30));
+        assert_eq!(last_arrival(&ring, 0).map(|arrival| arrival.left_pc), None);
+    }
+
+    #[test]
+    fn a_cut_text_begins_with_a_character() {
+        assert_eq!(last_bytes("aäb", 2), "b");
+        assert_eq!(last_bytes("aäb", 9), "aäb");
+    }
+
+    #[test]
+    fn equal_ends_have_equal_fingerprints() {
+        let of = |why: &str, state| {
+            let result = CaseResult::without_findings("a", state, why);
+            case(&result, None, || Box::leak(Box::default())).fingerprint.unwrap()
+        };
+        assert_eq!(of("after 2.0 s", State::Timeout), of("after 3.1 s", State::Timeout));
+        assert_ne!(of("after 2.0 s", State::Timeout), of("after 2.0 s", State::Error));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_rings_never_panic(ring in prop::collection::vec(any::<u8>(), 0..2048), op in any::<u32>()) {
+            let _ = last_arrival(&ring, op);
+        }
+
+        #[test]
+        fn flipped_rings_never_panic(flip in any::<prop::sample::Index>(), bit in 0_u8..8) {
+            let mut ring = [arrival_record(1, 0x10), arrival_record(3, 0x30)].concat();
+            let flip = flip.index(ring.len());
+            ring[flip] ^= 1 << bit;
+            let _ = last_arrival(&ring, 5);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Takes the results of a run as they come: folds repeats, applies expectations, writes the log and the run
+//! folder, and shows every event to the reporters.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use model::scenario::Case as Source;
+
+use crate::diagnose::Space;
+use crate::events::{Case, Environment, EventWriter, Summary, WriteError, convert};
+use crate::expectations::Expectations;
+use crate::report::Reporter;
+use crate::result::{CaseResult, State};
+use crate::run_folder::{FolderError, RunFolder};
+use crate::target::Target;
+
+/// What a run gave cannot be kept: the run is void.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// In the log.
+    #[error(transparent)]
+    Log(#[from] WriteError),
+    /// In the run folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A report.
+    #[error("cannot write the report")]
+    Report(#[source] io::Error),
+}
+
+/// Records one run.
+pub struct Recorder<'a> {
+    environment: Environment,
+    log: EventWriter<File>,
+    folder: RunFolder,
+    expectations: &'a Expectations,
+    sources: HashMap<String, Arc<Source>>,
+    target: &'a Target,
+    space: OnceCell<Space<'static>>,
+    reporters: Vec<Box<dyn Reporter + 'a>>,
+    /// The runs of each case that has not run as often as it is to.
+    open: HashMap<String, Runs>,
+    summary: Summary,
+}
+
+/// What the runs of one case gave so far.
+#[derive(Debug)]
+struct Runs {
+    states: Vec<State>,
+    worst: Box<CaseResult>,
+}
+
+impl<'a> Recorder<'a> {
+    /// Begins: writes the first line.
+    ///
+    /// # Errors
+    ///
+    /// If something cannot be written.
+    pub fn new(
+        environment: Environment,
+        folder: RunFolder,
+        cases: &[Arc<Source>],
+        target: &'a Target,
+        expectations: &'a Expectations,
+        reporters: Vec<Box<dyn Reporter + 'a>>,
+    ) -> Result<Self, RecordError> {
+        let mut log = EventWriter::create(&folder.events())?;
+        log.environment(&environment)?;
+        let mut recorder = Self {
+            environment,
+            log,
+            folder,
+            expectations,
+            sources: cases.iter().map(|case| (case.name.clone(), Arc::clone(case))).collect(),
+            target,
+            space: OnceCell::new(),
+            reporters,
+            open: HashMap::new(),
+            summary: Summary::default(),
+        };
+        let environment = recorder.environment.clone();
+        recorder.report(|reporter| reporter.environment(&environment))?;
+        Ok(recorder)
+    }
+
+    /// Takes a result. The case is recorded when it has run as often as it is to; then its verdict is returned.
+    ///
+    /// # Errors
+    ///
+    /// If something cannot be written.
+    pub fn result(&mut self, result: Box<CaseResult>) -> Result<Option<State>, RecordError> {
+        let (states, result) = if self.environment.repeat > 1 {
+            let runs = match self.open.remove(&result.name) {
+                Some(runs) => runs.and(result),
+                None => Runs { states: vec![result.state.clone()], worst: result },
+            };
+            if (runs.states.len() as u64) < u64::from(self.environment.repeat) {
+                self.open.insert(runs.worst.name.clone(), runs);
+                return Ok(None);
+            }
+            (runs.states, runs.worst)
+        } else {
+            (Vec::new(), result)
+        };
+        self.record(&states, &result).map(Some)
+    }
+
+    fn record(&mut self, states: &[State], result: &CaseResult) -> Result<State, RecordError> {
+        let source = self.sources.get(&result.name).cloned();
+        let (target, space) = (self.target, &self.space);
+        let mut case = convert::case(result, source.as_deref(), || space.get_or_init(|| Space::of(target)));
+        fold(states, &mut case);
+        self.expectations.apply(&self.environment.target, &mut case);
+        let state = case.verdict().unwrap_or(State::Error);
+        if state.is_nonconformant() || state.is_void() {
+            let again = self.environment.again(&case.name);
+            let replay = source.map(|source| source.print());
+            case.artefacts = self.folder.keep(result, replay.as_deref(), &again)?;
+        }
+        self.log.case(&case)?;
+        self.summary.count(&state);
+        let points = case.sweep.as_ref().map_or(0, |sweep| sweep.points);
+        self.summary.sweep_points = self.summary.sweep_points.saturating_add(points);
+        self.report(|reporter| reporter.case(&case))?;
+        Ok(state)
+    }
+
+    /// Ends: writes the last line, and lets the reporters have their say.
+    ///
+    /// # Errors
+    ///
+    /// If something cannot be written.
+    pub fn end(mut self, wall_s: f64, stopped: bool) -> Result<(Summary, RunFolder), RecordError> {
+        // A run that was stopped may have run some cases, but not often enough.
+        self.summary.stopped = stopped;
+        self.summary.wall_s = wall_s;
+        let summary = self.summary;
+        self.report(|reporter| reporter.end(Some(&summary)))?;
+        self.log.summary(summary)?;
+        Ok((summary, self.folder))
+    }
+
+    /// Shows something to every reporter. One whose reader went away (`holdfast run | head`) is dropped.
+    fn report(
+        &mut self,
+        mut show: impl FnMut(&mut dyn Reporter) -> io::Result<()>,
+    ) -> Result<(), RecordError> {
+        let mut error = None;
+        self.reporters.retain_mut(|reporter| match show(reporter.as_mut()) {
+            Ok(()) => true,
+            Err(gone) if gone.kind() == io::ErrorKind::BrokenPipe => false,
+            Err(other) => {
+                error = Some(other);
+                false
+            }
+        });
+        error.map_or(Ok(()), |error| Err(RecordError::Report(error)))
+    }
+}
+
+impl Runs {
+    fn and(mut self, result: Box<CaseResult>) -> Self {
+        self.states.push(result.state.clone());
+        if result.state.severity() > self.worst.state.severity() {
+            self.worst = result;
+        }
+        self
+    }
+}
+
+/// The verdict over all runs of a case: theirs if it is always the same, void if one was, else FLAKY.
+fn fold(states: &[State], case: &mut Case) {
+    case.repeats = states.iter().map(|state| state.name().to_owned()).collect();
+    let mixed = states.iter().any(|state| states.first() != Some(state));
+    if mixed && !states.iter().any(State::is_void) {
+        case.set_verdict(&State::Flaky);
+        let passed = states.iter().filter(|state| **state == State::Pass).count();
+        let why = format!("{passed} of {} runs passed", states.len());
+        case.why = if case.why.is_empty() { why } else { format!("{why}; {}", case.why) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(states: &[State], expected: &str) {
+        let mut states = states
+            .iter()
+            .map(|state| Box::new(CaseResult::without_findings("a", state.clone(), String::new())));
+        let first = states.next().unwrap();
+        let runs = Runs { states: vec![first.state.clone()], worst: first };
+        let runs = states.fold(runs, Runs::and);
+        let mut case = Case::default();
+        case.set_verdict(&runs.worst.state);
+        fold(&runs.states, &mut case);
+        assert_eq!(case.state, expected);
+    }
+
+    #[test]
+    fn mixed_results_are_flaky() {
+        use State::{Error, Fail, Pass, Timeout};
+        check(&[Pass, Pass], "pass");
+        check(&[Fail, Fail], "fail");
+        check(&[Pass, Fail, Pass], "flaky");
+        check(&[Fail, Timeout], "flaky");
+        check(&[Pass, Error, Pass], "error");
+    }
+}
