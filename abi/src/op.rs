@@ -68,6 +68,9 @@ pub enum Code {
     Bank = 10,
     /// Read RDVL into a register record with the number [`RDVL`].
     ReadVl = 11,
+    /// Make `arg[0]` round trips from L1 into L2 and back, and write the ticks that they took into a register
+    /// record with the number [`TICKS`]. L1 only, for `holdfast bench`.
+    RoundTrips = 12,
 }
 
 impl Code {
@@ -87,6 +90,7 @@ impl Code {
             9 => Some(Self::Map),
             10 => Some(Self::Bank),
             11 => Some(Self::ReadVl),
+            12 => Some(Self::RoundTrips),
             _ => None,
         }
     }
@@ -94,6 +98,9 @@ impl Code {
 
 /// The largest immediate of HVC, SVC, SMC and BRK: text is never rewritten, so each has an instruction of its own.
 pub const IMMEDIATE_MAX: u64 = 0xff;
+
+/// The register number that a [`Code::RoundTrips`] record carries.
+pub const TICKS: u16 = 0x101;
 
 /// The register number that a [`Code::ReadVl`] record carries.
 pub const RDVL: u16 = 0x100;

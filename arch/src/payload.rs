@@ -3,6 +3,7 @@
 //!
 //! Nothing of it is shared with [`crate::hyp`], whose save and load routines it checks.
 
+pub mod bench;
 pub mod control;
 pub mod fp;
 pub mod stubs;

@@ -1,11 +1,11 @@
 //! The loop over operations. It has no state but the cursor: any place can go on where another one stopped.
 
 use abi::doorbell;
-use abi::job::Status;
-use abi::op::{Code, Hole, Op, RDVL};
+use abi::job::{Status, flag};
+use abi::op::{Code, Hole, Op, RDVL, TICKS};
 use abi::place::Place;
 use abi::record::{Kind, RegisterValue};
-use arch::payload::{control, fp as fp_registers};
+use arch::payload::{bench, control, fp as fp_registers};
 
 use crate::tables::{self, Set};
 use crate::{depart, end, fp, home, irq, job, registers, ring, sweep};
@@ -43,6 +43,11 @@ fn step(op: &Op, index: u64, place: Place) -> Result<(), Status> {
         Code::Map => map(first, second, place)?,
         Code::Bank if place == Place::L1 => home::switch_guest(first)?,
         Code::Bank => return Err(Status::BadJob),
+        Code::RoundTrips if place == Place::L1 => {
+            let value = bench::round_trips(first, job::has(flag::VHE));
+            ring::write(Kind::Register, index, place, RegisterValue { reg: TICKS.into(), value })?;
+        }
+        Code::RoundTrips => return Err(Status::BadJob),
         Code::ReadVl => {
             let value = fp_registers::vector_length();
             ring::write(Kind::Register, index, place, RegisterValue { reg: RDVL.into(), value })?;
