@@ -1,4 +1,6 @@
 //! Every wait and every buffer has a limit, and every limit a name here.
+//!
+//! Times are for a machine of [`CALIBRATION_NOMINAL`]; a slower one gets more, in proportion.
 
 use std::time::Duration;
 
@@ -10,3 +12,42 @@ pub const REAP: Duration = Duration::from_secs(2);
 
 /// Bytes of console output kept for each case.
 pub const CONSOLE: usize = 64 << 10;
+
+/// How long a machine may take from its start to the end of its first job. Not scaled: nothing is known yet.
+pub const BOOT: Duration = Duration::from_secs(30);
+
+/// What the calibration job takes on the machine that the other limits were measured on.
+pub const CALIBRATION_NOMINAL: Duration = Duration::from_micros(300);
+
+/// The slowest machine that limits are scaled for, relative to the nominal one.
+pub const CALIBRATION_MAX: f64 = 50.0;
+
+/// Jobs that calibrate a machine; the fastest counts, because the first ones translate code.
+pub const CALIBRATION_JOBS: u32 = 4;
+
+/// A case without a sweep takes about 1 ms.
+pub const CASE: Duration = Duration::from_secs(2);
+
+/// A round of `churn` takes up to 20 µs, at 2048 bits.
+pub const CHURN_ROUND: Duration = Duration::from_micros(100);
+
+/// One job of a sweep: at most some ten thousand points of up to 1 ms each.
+pub const SWEEP: Duration = Duration::from_secs(60);
+
+/// Under `-icount` the guest's clock counts instructions, of which QEMU runs this many in a nanosecond at least.
+pub const ICOUNT_RATE: f64 = 0.02;
+
+/// The harness waits this much longer than the hypervisor that is to end a case in time.
+pub const GRACE: Duration = Duration::from_secs(2);
+
+/// Points of a `timer` sweep that are sent as one job. A job in which no tick fell into a window is the last.
+pub const TIMER_CHUNK: u64 = 256;
+
+/// Points of a sweep.
+pub const SWEEP_POINTS: u64 = 1 << 20;
+
+/// Differences of swept passes that may be found legal before the sweep is given up.
+pub const SWEEP_RESUMES: u32 = 4096;
+
+/// Machines in a row that may fail to run their calibration before the cases that need one are given up.
+pub const START_FAILURES: u32 = 2;

@@ -71,14 +71,15 @@ impl GuestMemory {
         if from.align_offset(8) == 0 {
             for (i, word) in words.chunks_exact_mut(8).enumerate() {
                 // SAFETY: `pointer` checked that the range is mapped; it is aligned, and any bits are a `u64`.
-                let value = unsafe { from.add(i * 8).cast::<u64>().read_volatile() };
+                let value = unsafe { from.wrapping_add(i * 8).cast::<u64>().read_volatile() };
                 word.copy_from_slice(&value.to_ne_bytes());
             }
         } else {
-            read_bytes(from, words);
+            // SAFETY: the range that `pointer` checked begins with as many bytes.
+            unsafe { read_bytes(from, words) };
         }
-        // `words.len()` bytes precede the rest in the same checked range.
-        read_bytes(from.wrapping_add(words.len()), rest);
+        // SAFETY: the range that `pointer` checked ends with these.
+        unsafe { read_bytes(from.wrapping_add(words.len()), rest) };
         Ok(())
     }
 
@@ -94,12 +95,14 @@ impl GuestMemory {
             for (i, word) in words.chunks_exact(8).enumerate() {
                 let value = u64::from_ne_bytes(word.try_into().expect("a chunk of 8 bytes"));
                 // SAFETY: `pointer` checked that the range is mapped, and it is aligned.
-                unsafe { to.add(i * 8).cast::<u64>().write_volatile(value) };
+                unsafe { to.wrapping_add(i * 8).cast::<u64>().write_volatile(value) };
             }
         } else {
-            write_bytes(to, words);
+            // SAFETY: the range that `pointer` checked begins with as many bytes.
+            unsafe { write_bytes(to, words) };
         }
-        write_bytes(to.wrapping_add(words.len()), rest);
+        // SAFETY: the range that `pointer` checked ends with these.
+        unsafe { write_bytes(to.wrapping_add(words.len()), rest) };
         Ok(())
     }
 
@@ -162,18 +165,26 @@ impl Drop for GuestMemory {
     }
 }
 
-/// `from` must be mapped for the length of `to`.
-fn read_bytes(from: *const u8, to: &mut [u8]) {
+/// Copies bytes out, one by one.
+///
+/// # Safety
+///
+/// As many bytes as `to` has must be mapped at `from`.
+unsafe fn read_bytes(from: *const u8, to: &mut [u8]) {
     for (i, byte) in to.iter_mut().enumerate() {
-        // SAFETY: both callers checked the whole range by `GuestMemory::pointer`.
+        // SAFETY: `i` is less than the number of bytes that the caller answers for.
         *byte = unsafe { from.wrapping_add(i).read_volatile() };
     }
 }
 
-/// `to` must be mapped for the length of `from`.
-fn write_bytes(to: *mut u8, from: &[u8]) {
+/// Copies bytes in, one by one.
+///
+/// # Safety
+///
+/// As many bytes as `from` has must be mapped at `to`.
+unsafe fn write_bytes(to: *mut u8, from: &[u8]) {
     for (i, byte) in from.iter().enumerate() {
-        // SAFETY: both callers checked the whole range by `GuestMemory::pointer`.
+        // SAFETY: `i` is less than the number of bytes that the caller answers for.
         unsafe { to.wrapping_add(i).write_volatile(*byte) };
     }
 }

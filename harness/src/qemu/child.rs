@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn bytes_go_both_ways_and_the_console_is_kept() {
-        let mut child = shell("echo early >&2; head -c1; echo late >&2; sleep 100");
+        let mut child = shell("echo early >&2; head -c1; echo late >&2; exec sleep 100");
         child.send(b'x').unwrap();
         assert_eq!(receive(&mut child, LONG), Received::Byte(b'x'));
         assert_eq!(receive(&mut child, Duration::from_millis(100)), Received::TimedOut);
@@ -214,14 +214,14 @@ mod tests {
 
     #[test]
     fn stopping_does_not_wait_for_the_deadline() {
-        let mut child = shell("sleep 100");
+        let mut child = shell("exec sleep 100");
         let stop = AtomicBool::new(true);
         assert_eq!(child.receive(Instant::now() + LONG, &stop).unwrap(), Received::Stopped);
     }
 
     #[test]
     fn a_dropped_process_is_gone() {
-        let child = shell("sleep 100");
+        let child = shell("exec sleep 100");
         let pid = rustix::process::Pid::from_child(&child.process);
         drop(child);
         assert!(rustix::process::test_kill_process(pid).is_err());
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_process_dies_with_the_thread_that_started_it() {
-        let mut child = std::thread::spawn(|| shell("sleep 100")).join().unwrap();
+        let mut child = std::thread::spawn(|| shell("exec sleep 100")).join().unwrap();
         assert_eq!(receive(&mut child, LONG), Received::Ended);
     }
 }

@@ -52,20 +52,22 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts a machine with the memory that `load` fills. The image in slot 0 runs at once; it is expected
-    /// to wait for a job.
+    /// The memory of a machine that is to be started: zero, for the images to be loaded into.
     ///
     /// # Errors
     ///
-    /// If `load` fails, or the system refuses memory or process. A QEMU that does not like its arguments is
-    /// seen by the first job: it has died, and its console says why.
-    pub fn start<E: From<MachineError>>(
-        qemu: &Qemu,
-        config: &MachineConfig,
-        load: impl FnOnce(&GuestMemory) -> Result<(), E>,
-    ) -> Result<Self, E> {
-        let memory = GuestMemory::new(RAM_BASE, RAM_SIZE).map_err(MachineError::Memory)?;
-        load(&memory)?;
+    /// If the system refuses it.
+    pub fn new_memory() -> Result<GuestMemory, MachineError> {
+        GuestMemory::new(RAM_BASE, RAM_SIZE).map_err(MachineError::Memory)
+    }
+
+    /// Starts a machine with this memory. The image in slot 0 runs at once; it is expected to wait for a job.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses the process. A QEMU that does not like its arguments is seen by the first job: it
+    /// has died, and its console says why.
+    pub fn start(qemu: &Qemu, config: &MachineConfig, memory: GuestMemory) -> Result<Self, MachineError> {
         // The child's own descriptor, by the number that it inherits.
         let file = memory.file().try_clone_to_owned().map_err(MachineError::Memory)?;
         let mut command = qemu.command();

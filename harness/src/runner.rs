@@ -1,0 +1,249 @@
+//! Running many cases on few machines.
+//!
+//! A [`Plan`] holds every case of a run, compiled or with the reason why it is not run. Workers, one machine
+//! each, take cases from a common queue; whatever happens to a case or to its machine costs that case alone.
+//! Each case of the plan gets exactly one result.
+
+mod budget;
+mod case;
+mod queue;
+mod verdict;
+mod worker;
+
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use abi::doorbell::{Disturbance, Sweep};
+use abi::skip;
+use model::compile::{CompileError, Program, compile};
+use model::scenario::Case;
+use model::scenario::step::SweepSpec;
+
+use crate::qemu::Qemu;
+use crate::qemu::command::MachineConfig;
+use crate::result::{CaseResult, Progress, State};
+use crate::target::Target;
+use queue::Queue;
+
+/// How the cases of a run are swept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sweeping {
+    /// Every case in this way, whatever its file says; `None` leaves it to the file.
+    pub kind: Option<Sweep>,
+    /// What each point commits, whatever the file says.
+    pub disturbance: Option<Disturbance>,
+}
+
+impl Sweeping {
+    /// How a case is swept.
+    #[must_use]
+    pub fn of(self, case: &Case) -> Option<SweepSpec> {
+        let kind = self.kind.or(case.sweep.map(|sweep| sweep.kind)).filter(|kind| *kind != Sweep::Off)?;
+        let own = case.sweep.map_or(Disturbance::Clobber, |sweep| sweep.disturbance);
+        Some(SweepSpec { kind, disturbance: self.disturbance.unwrap_or(own) })
+    }
+}
+
+/// One case of a plan.
+#[derive(Debug)]
+pub struct Planned {
+    /// The case.
+    pub case: Arc<Case>,
+    /// What is to be done with it.
+    pub work: Work,
+}
+
+/// What is to be done with a case.
+#[derive(Debug)]
+pub enum Work {
+    /// Run it.
+    Run(Box<Job>),
+    /// Nothing: this is its result, and why.
+    Settled(State, String),
+}
+
+/// A case that can run.
+#[derive(Debug)]
+pub struct Job {
+    /// The machine that QEMU is asked for.
+    pub config: MachineConfig,
+    /// The compiled case, linked.
+    pub program: Program,
+    /// How it is swept.
+    pub sweep: Option<SweepSpec>,
+    /// Replaces the time that the case would be given, before scaling.
+    pub limit: Option<Duration>,
+}
+
+impl Planned {
+    /// Compiles a case for a target. Starts nothing.
+    #[must_use]
+    pub fn new(case: Arc<Case>, target: &Target, sweeping: Sweeping) -> Self {
+        let work = work(&case, target, sweeping);
+        Self { case, work }
+    }
+}
+
+fn work(case: &Case, target: &Target, sweeping: Sweeping) -> Work {
+    let skip = |code: &str, why: String| Work::Settled(State::Skip(code.to_owned()), why);
+    let machine = match target.machine(&case.guest) {
+        Ok(machine) => machine,
+        Err(unavailable) => return skip(unavailable.code, unavailable.why),
+    };
+    let sweep = sweeping.of(case);
+    if let Some(sweep) = sweep
+        && !target.sweeps()
+    {
+        let why = format!("nothing under the payload can sweep it by {}", sweep.kind.name());
+        return skip(skip::NO_HOOK, why);
+    }
+    match compile(case, &machine, sweep) {
+        Ok(mut program) => {
+            program.link(target.hole());
+            Work::Run(Box::new(Job {
+                config: target.machine_config(&case.guest, sweep.map_or(Sweep::Off, |sweep| sweep.kind)),
+                program,
+                sweep,
+                limit: None,
+            }))
+        }
+        Err(CompileError::Skip { code, why }) => skip(code, why),
+        Err(error @ CompileError::Scenario { .. }) => {
+            Work::Settled(State::Error, format!("{}: {error}", case.path))
+        }
+    }
+}
+
+/// Compiles many cases for a target, on `workers` threads; the order stays.
+#[must_use]
+pub fn plan(cases: Vec<Arc<Case>>, target: &Target, sweeping: Sweeping, workers: usize) -> Vec<Planned> {
+    let workers = workers.clamp(1, cases.len().max(1));
+    let chunk = cases.len().div_ceil(workers).max(1);
+    thread::scope(|scope| {
+        let compile = |part: &[Arc<Case>]| {
+            part.iter().map(|case| Planned::new(Arc::clone(case), target, sweeping)).collect()
+        };
+        let parts: Vec<_> = cases.chunks(chunk).map(|part| scope.spawn(move || compile(part))).collect();
+        let joined = parts.into_iter().map(|part| -> Vec<Planned> {
+            part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        joined.flatten().collect()
+    })
+}
+
+/// Everything that a run is to do.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its cases.
+    pub jobs: Vec<Planned>,
+    /// Machines that run at the same time.
+    pub workers: usize,
+    /// Every timeout is multiplied by this.
+    pub timeout_scale: f64,
+}
+
+/// Runs a plan.
+#[derive(Debug)]
+pub struct Runner {
+    plan: Plan,
+    target: Target,
+    qemu: Qemu,
+}
+
+/// What a run came to, apart from its results.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Ran {
+    /// Machines that were started.
+    pub machines: u32,
+    /// The run was stopped: cases that had not begun are MISS.
+    pub stopped: bool,
+    /// Wall time.
+    pub wall: Duration,
+}
+
+/// What the workers share.
+struct Shared<'a> {
+    plan: &'a Plan,
+    target: &'a Target,
+    qemu: &'a Qemu,
+    stop: &'a AtomicBool,
+    queue: Mutex<Queue>,
+    /// The number of the next machine.
+    machines: AtomicU32,
+}
+
+impl Runner {
+    /// A runner. Starts nothing.
+    #[must_use]
+    pub fn new(plan: Plan, target: Target, qemu: Qemu) -> Self {
+        Self { plan, target, qemu }
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The target.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Runs every case, and tells of each as it begins and ends, on the calling thread. Setting `stop` ends the
+    /// run soon: what runs then or has not begun is MISS.
+    pub fn run(&self, stop: &AtomicBool, on: &mut dyn FnMut(Progress)) -> Ran {
+        let begun = Instant::now();
+        let mut queued = Vec::new();
+        for (index, planned) in self.plan.jobs.iter().enumerate() {
+            match &planned.work {
+                Work::Run(job) => {
+                    queued.push((index, job.config, budget::estimate(&job.program.ops, job.sweep.is_some())));
+                }
+                Work::Settled(state, why) => on(settled(planned, state.clone(), why)),
+            }
+        }
+        let workers = self.plan.workers.clamp(1, queued.len().max(1));
+        let shared = Shared {
+            plan: &self.plan,
+            target: &self.target,
+            qemu: &self.qemu,
+            stop,
+            queue: Mutex::new(Queue::new(queued)),
+            machines: AtomicU32::new(0),
+        };
+        thread::scope(|scope| {
+            let (sender, receiver) = mpsc::channel();
+            for _ in 0..workers {
+                let (shared, sender) = (&shared, sender.clone());
+                scope.spawn(move || worker::work(shared, &sender));
+            }
+            drop(sender);
+            for progress in receiver {
+                on(progress);
+            }
+        });
+        for index in lock(&shared.queue).drain() {
+            if let Some(planned) = self.plan.jobs.get(index) {
+                on(settled(planned, State::Miss, "the run was stopped before this case began"));
+            }
+        }
+        Ran {
+            machines: shared.machines.into_inner(),
+            stopped: stop.load(std::sync::atomic::Ordering::Relaxed),
+            wall: begun.elapsed(),
+        }
+    }
+}
+
+fn settled(planned: &Planned, state: State, why: &str) -> Progress {
+    Progress::Finished(Box::new(CaseResult::without_findings(&planned.case.name, state, why)))
+}
+
+/// A queue is whole after every operation, so a worker that panicked has not broken it.
+fn lock(queue: &Mutex<Queue>) -> std::sync::MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}

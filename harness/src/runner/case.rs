@@ -1,0 +1,281 @@
+//! Running one case: its job, or the several jobs of its sweep.
+
+use std::time::Instant;
+
+use abi::doorbell::Sweep;
+use abi::job::{JobHeader, Status};
+use model::scenario::Case;
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+use super::budget::Budget;
+use super::verdict::{self, Verdict};
+use super::worker::{Ready, chain};
+use super::{Job, Shared};
+use crate::limits;
+use crate::qemu::machine::{JobEnd, MachineError};
+use crate::result::{CaseResult, HypReport, State, SweepOutcome};
+use crate::target::{CaseEnd, Launch, Outcome, OutcomeError, Ring, SweepRun, TargetError};
+
+/// What becomes of the machine that ran a case.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fate {
+    /// It waits for the next job.
+    Reusable,
+    /// It is dead, deaf, or of doubtful memory.
+    Lost,
+}
+
+/// A failure of the harness in the midst of a case.
+#[derive(Debug, thiserror::Error)]
+enum CaseError {
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Outcome(#[from] OutcomeError),
+}
+
+/// Runs a case on a machine that waits for a job.
+pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Ready) -> (CaseResult, Fate) {
+    let begun = Instant::now();
+    let mut run = Run { shared, case, job, machine, hyp: None, inner: Vec::new(), fate: Fate::Reusable };
+    let verdict = match run.jobs() {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            run.fate = Fate::Lost;
+            Verdict::new(State::Error, chain(&error))
+        }
+    };
+    let Run { hyp, fate, .. } = run;
+    let passed = verdict.state == State::Pass;
+    let sweep = job.sweep.map(|sweep| SweepOutcome {
+        kind: sweep.kind,
+        points: hyp.as_ref().map_or(0, |hyp| hyp.counters.sweep_points),
+        points_live: hyp.as_ref().map_or(0, |hyp| hyp.counters.sweep_points_live),
+        failing_point: verdict.point,
+    });
+    let result = CaseResult {
+        name: case.name.clone(),
+        state: verdict.state,
+        why: verdict.why,
+        findings: verdict.findings,
+        sweep,
+        hyp,
+        unexpected: verdict.unexpected,
+        dump: if passed { Vec::new() } else { verdict.dump },
+        console: machine.machine.take_console(),
+        duration: begun.elapsed(),
+        machine: machine.number,
+    };
+    (result, fate)
+}
+
+/// A case under way.
+struct Run<'a> {
+    shared: &'a Shared<'a>,
+    case: &'a Case,
+    job: &'a Job,
+    machine: &'a mut Ready,
+    /// The outermost hypervisor's report, counted over all jobs.
+    hyp: Option<Box<HypReport>>,
+    /// The last job's reports of the hypervisors above it.
+    inner: Vec<HypReport>,
+    fate: Fate,
+}
+
+impl Run<'_> {
+    /// Sends jobs until there is a verdict.
+    fn jobs(&mut self) -> Result<Verdict, CaseError> {
+        let mut sweep = self.job.sweep.map(|sweep| SweepRun {
+            kind: sweep.kind,
+            disturbance: sweep.disturbance,
+            first: 0,
+            end: if sweep.kind == Sweep::Timer { limits::TIMER_CHUNK } else { limits::SWEEP_POINTS },
+        });
+        for _ in 0..limits::SWEEP_RESUMES {
+            let (verdict, header) = match self.one_job(sweep)? {
+                Step::Over(verdict) => return Ok(verdict),
+                Step::Clean { header, resume } => {
+                    (self.clean(), if resume { rest(&header, sweep) } else { next_chunk(&header, sweep) })
+                }
+            };
+            match header {
+                Some(next) => sweep = Some(next),
+                None => return Ok(verdict),
+            }
+        }
+        let why =
+            format!("{} differences of swept passes were legal: too many to go on", limits::SWEEP_RESUMES);
+        Ok(Verdict::new(State::Error, why))
+    }
+
+    /// Sends one job and judges what came back.
+    fn one_job(&mut self, sweep: Option<SweepRun>) -> Result<Step, CaseError> {
+        let Self { shared, case, job, .. } = *self;
+        let target = shared.target;
+        let program = &job.program;
+        let budget = Budget::of(&program.ops, sweep, job.limit, &self.machine.config, self.machine.pace);
+        let launch = Launch { guest: &case.guest, program, sweep, budget_ticks: budget.ticks };
+        let sent = target.prepare(self.machine.machine.memory(), &launch)?;
+        let job_end = self.machine.machine.run(budget.timeout, shared.stop)?;
+        if job_end != JobEnd::Answered {
+            self.fate = Fate::Lost;
+        }
+        if job_end == JobEnd::Stopped {
+            return Ok(Step::Over(Verdict::new(State::Miss, "the run was stopped while this case ran")));
+        }
+        let outcome = target.collect(self.machine.machine.memory()).map_err(OutcomeError::from)?;
+        let header = outcome.header;
+        let end = outcome.end(&sent);
+        self.count(outcome);
+        let memory = self.machine.machine.memory();
+        let first = target.ring(memory, &header, Ring::First);
+
+        let end = match (job_end, end) {
+            (JobEnd::Answered, end) => end?,
+            (job_end, _) => {
+                let verdict = verdict::lost(job_end, self.hyp.as_deref());
+                return Ok(Step::Over(verdict.with_dump(first.unwrap_or_default())));
+            }
+        };
+        let first = first?;
+        match end {
+            CaseEnd::Payload(Status::Done) => {
+                let judged = verdict::judge(program, &first, None);
+                Ok(judged.map_or(Step::Clean { header, resume: false }, Step::Over))
+            }
+            CaseEnd::Payload(Status::SweepDiffers) => {
+                let points = sweep.map_or(0..0, |sweep| sweep.first..sweep.end);
+                if sweep.is_none_or(|sweep| sweep.kind != Sweep::StepAll)
+                    && !points.contains(&header.sweep_at)
+                {
+                    return Err(OutcomeError::Point(header.sweep_at).into());
+                }
+                if let Some(verdict) = verdict::judge(program, &first, None) {
+                    return Ok(Step::Over(verdict));
+                }
+                let swept = target.ring(memory, &header, Ring::Swept)?;
+                let judged = verdict::judge(program, &swept, Some(header.sweep_at));
+                Ok(judged.map_or(Step::Clean { header, resume: true }, Step::Over))
+            }
+            other => {
+                let swept =
+                    if header.pass == 0 { None } else { Some(target.ring(memory, &header, Ring::Swept)?) };
+                let point = swept.as_ref().map(|_| header.sweep_at);
+                let ring = swept.unwrap_or(first);
+                let verdict =
+                    verdict::cut_short(other, self.hyp.as_deref(), &self.inner, program, &ring, point);
+                Ok(Step::Over(verdict))
+            }
+        }
+    }
+
+    /// The verdict of a case in which the oracle found nothing.
+    fn clean(&self) -> Verdict {
+        verdict::clean(self.job, self.hyp.as_deref(), &self.inner)
+    }
+
+    /// Adds a job's report to those before it; trace and end are the last one's.
+    fn count(&mut self, outcome: Outcome) {
+        self.inner = outcome.inner;
+        let Some(mut hyp) = outcome.hyp else { return };
+        if let Some(before) = &self.hyp {
+            hyp.fault_reached = hyp.fault_reached.saturating_add(before.fault_reached);
+            hyp.disturbed = hyp.disturbed.saturating_add(before.disturbed);
+            // Counters are 64-bit words and nothing else.
+            let words = hyp.counters.as_mut_bytes().chunks_exact_mut(8);
+            for (word, add) in words.zip(before.counters.as_bytes().chunks_exact(8)) {
+                let sum = u64::read_from_bytes(word).ok().zip(u64::read_from_bytes(add).ok());
+                if let Some((a, b)) = sum {
+                    word.copy_from_slice(&a.saturating_add(b).to_ne_bytes());
+                }
+            }
+        }
+        self.hyp = Some(hyp);
+    }
+}
+
+/// What one job led to.
+enum Step {
+    /// A verdict.
+    Over(Verdict),
+    /// Nothing wrong so far.
+    Clean {
+        /// The payload's header.
+        header: JobHeader,
+        /// The sweep stopped at a difference that is legal, and can go on behind it.
+        resume: bool,
+    },
+}
+
+/// What is left of a sweep that stopped at a legal difference.
+fn rest(header: &JobHeader, sweep: Option<SweepRun>) -> Option<SweepRun> {
+    let sweep = sweep?;
+    let first = header.sweep_at.checked_add(1)?;
+    match sweep.kind {
+        Sweep::StepEach if first < sweep.end => Some(SweepRun { first, ..sweep }),
+        Sweep::Timer if first < sweep.end => Some(SweepRun { first, ..sweep }),
+        Sweep::Timer => chunk_behind(sweep),
+        Sweep::Off | Sweep::StepAll | Sweep::StepEach => None,
+    }
+}
+
+/// What follows a sweep that ran to its end.
+fn next_chunk(header: &JobHeader, sweep: Option<SweepRun>) -> Option<SweepRun> {
+    let sweep = sweep.filter(|sweep| sweep.kind == Sweep::Timer)?;
+    // No tick of this job fell into a window: later ones will not either.
+    if header.sweep_points == 0 { None } else { chunk_behind(sweep) }
+}
+
+fn chunk_behind(sweep: SweepRun) -> Option<SweepRun> {
+    let end = sweep.end.checked_add(limits::TIMER_CHUNK).filter(|&end| end <= limits::SWEEP_POINTS)?;
+    Some(SweepRun { first: sweep.end, end, ..sweep })
+}
+
+#[cfg(test)]
+mod tests {
+    use abi::doorbell::Disturbance;
+    use zerocopy::FromZeros as _;
+
+    use super::*;
+
+    fn sweep(kind: Sweep, first: u64, end: u64) -> Option<SweepRun> {
+        Some(SweepRun { kind, disturbance: Disturbance::Clobber, first, end })
+    }
+
+    fn header(at: u64, points: u64) -> JobHeader {
+        let mut header = JobHeader::new_zeroed();
+        (header.sweep_at, header.sweep_points) = (at, points);
+        header
+    }
+
+    #[test]
+    fn a_sweep_goes_on_behind_a_legal_difference() {
+        let chunk = limits::TIMER_CHUNK;
+        assert_eq!(rest(&header(7, 8), sweep(Sweep::StepEach, 0, 100)), sweep(Sweep::StepEach, 8, 100));
+        assert_eq!(rest(&header(99, 8), sweep(Sweep::StepEach, 0, 100)), None);
+        assert_eq!(rest(&header(0, 8), sweep(Sweep::StepAll, 0, 100)), None);
+        assert_eq!(rest(&header(3, 1), sweep(Sweep::Timer, 0, chunk)), sweep(Sweep::Timer, 4, chunk));
+        assert_eq!(
+            rest(&header(chunk - 1, 1), sweep(Sweep::Timer, 0, chunk)),
+            sweep(Sweep::Timer, chunk, 2 * chunk)
+        );
+        // The payload's word is not trusted to be a point of the sweep.
+        assert_eq!(rest(&header(u64::MAX, 1), sweep(Sweep::StepEach, 0, 100)), None);
+    }
+
+    #[test]
+    fn a_timer_sweep_ends_with_the_first_job_that_hits_nothing() {
+        let chunk = limits::TIMER_CHUNK;
+        assert_eq!(
+            next_chunk(&header(0, 5), sweep(Sweep::Timer, 3, chunk)),
+            sweep(Sweep::Timer, chunk, 2 * chunk)
+        );
+        assert_eq!(next_chunk(&header(0, 0), sweep(Sweep::Timer, 0, chunk)), None);
+        assert_eq!(next_chunk(&header(0, 5), sweep(Sweep::StepEach, 0, chunk)), None);
+        assert_eq!(next_chunk(&header(0, 5), None), None);
+        let last = limits::SWEEP_POINTS;
+        assert_eq!(next_chunk(&header(0, 5), sweep(Sweep::Timer, last - chunk, last)), None);
+    }
+}
