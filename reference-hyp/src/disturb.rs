@@ -184,9 +184,9 @@ impl Hyp {
         // routed to EL2 and stay pending there.
         let kind = unsafe { arch::hyp::enter(frame) };
         let syndrome = frame.esr;
-        let called = kind == ExitKind::Sync && esr::class(syndrome) == esr::ec::HVC;
+        let called = kind == ExitKind::SYNC && esr::class(syndrome) == esr::ec::HVC;
         cpu.save(&mut guest.saved, vq);
-        self.installed = None;
+        self.installed.forget();
         #[cfg(feature = "faults")]
         if self.faults.may(Fault::LzTrapBitsOfOther) || self.faults.may(Fault::LzZcr2Left) {
             self.faults.latch = Some(crate::traps_faults::OTHER_GUEST_RAN);

@@ -25,7 +25,8 @@ impl Hyp {
             *x = answer;
         }
         // The doorbell itself is not a point: it opens and closes windows.
-        self.vcpu.frame.pc += 4;
+        self.advance();
+        self.vcpu.emulated = false;
         true
     }
 
@@ -53,7 +54,7 @@ impl Hyp {
             doorbell::RESET => {
                 self.reset_vcpu();
                 // The doorbell advances PC; the first instruction is the entry.
-                self.vcpu.frame.pc -= 4;
+                self.vcpu.frame.pc = self.vcpu.frame.pc.wrapping_sub(4);
             }
             doorbell::PUTC => {}
             _ => return None,

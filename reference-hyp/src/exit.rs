@@ -14,6 +14,7 @@ use arch::esr::{self, ec};
 use crate::Hyp;
 use crate::fp::Owner;
 use crate::inject::Vector;
+use crate::trace::count;
 
 impl Hyp {
     /// An exit path that was compiled with FP, as a published bug had it.
@@ -36,7 +37,7 @@ impl Hyp {
     pub fn synchronous_exit(&mut self) {
         let esr = self.vcpu.frame.esr;
         let class = esr::class(esr);
-        self.job.counters.exits[usize::from(class)] += 1;
+        count(&mut self.job.counters.exits[usize::from(class)]);
         if class != ec::STEP_LOWER || self.config.trace_steps() {
             self.event(Event::Exit, [esr, self.vcpu.frame.far]);
         }

@@ -65,7 +65,7 @@ impl Hyp {
         write!("S3_5_C4_C0_1", self.vcpu.frame.pc);
         const SPAN: u64 = 1 << 23;
         let span = read!("S3_5_C1_C0_0") & SPAN != 0;
-        self.vcpu.frame.pc = read!("S3_5_C12_C0_0") + offset;
+        self.vcpu.frame.pc = read!("S3_5_C12_C0_0").wrapping_add(offset);
         self.vcpu.frame.pstate = taken(self.vcpu.frame.pstate, span);
         self.vcpu.emulated = true;
     }

@@ -82,7 +82,8 @@ impl Hyp {
             shadow: SHADOW.take()?,
             neighbors: NEIGHBORS.take()?,
             sweep: sweep::State::off(),
-            installed: None,
+            installed: crate::run::Installed::default(),
+            vse_given: false,
             l2_vncr: 0,
             in_host_simd: false,
             stepping: false,
@@ -136,8 +137,9 @@ impl Hyp {
         }
         self.neighbors.forget();
         self.sweep = sweep::State::off();
-        self.installed = None;
         self.make_stage2();
+        self.prepare_installation();
+        self.vse_given = false;
         let now = self.ticks();
         self.budget_end = now.saturating_add(self.config.budget_ticks);
         self.preempt_at = (self.config.preempt_ticks != 0).then(|| now + self.config.preempt_ticks);

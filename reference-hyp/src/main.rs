@@ -58,8 +58,10 @@ pub struct Hyp {
     pub neighbors: &'static mut disturb::Neighbors,
     /// The sweep of the current pass.
     pub sweep: sweep::State,
-    /// What HCR_EL2 and its like hold, if that is known.
-    pub installed: Option<run::Installed>,
+    /// HCR_EL2 and its like.
+    pub installed: run::Installed,
+    /// A virtual SError is pending in the CPU.
+    pub vse_given: bool,
     /// VNCR_EL2 for L2, if it is a guest hypervisor itself: L1's, translated.
     pub l2_vncr: u64,
     /// The hypervisor takes the registers for SIMD of its own.

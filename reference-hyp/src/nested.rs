@@ -13,6 +13,7 @@ use crate::Hyp;
 use crate::bits::{hcr, pstate, vncr};
 use crate::fp::{self, Owner};
 use crate::inject::Vector;
+use crate::trace::count;
 
 impl Hyp {
     /// Emulates an ERET that trapped from the guest's EL2. `esr` is the syndrome of the trap (EC 0x1a).
@@ -23,7 +24,7 @@ impl Hyp {
             Ok(elr) => elr,
             Err(syndrome) => return self.take_exception(Vector::Sync, Some(syndrome), 0),
         };
-        self.job.counters.nested_erets += 1;
+        count(&mut self.job.counters.nested_erets);
         self.event(Event::NestedEret, [spsr, elr]);
         self.vcpu.emulated = true;
         let tge = self.vcpu.tge();
@@ -46,7 +47,10 @@ impl Hyp {
             }
         };
         self.vcpu.frame.pc = elr;
-        self.vcpu.arrived_by_eret = true;
+        #[cfg(feature = "faults")]
+        {
+            self.vcpu.arrived_by_eret = true;
+        }
     }
 
     /// Emulates an exception from the guest's EL1 or EL0 to its EL2. `esr` is `None` for an IRQ.
@@ -60,7 +64,7 @@ impl Hyp {
         self.forget_eaten_trap();
         // From a lower level in AArch64: the third group of vectors.
         self.enter_vector(0x400 + vector as u64, spsr, esr, far);
-        self.job.counters.nested_exceptions += 1;
+        count(&mut self.job.counters.nested_exceptions);
         self.event(Event::NestedException, [esr.unwrap_or(0), self.vcpu.frame.pc]);
     }
 
@@ -160,6 +164,7 @@ impl Hyp {
         if !pending.irq && !pending.serror {
             return 0;
         }
+        #[cfg(feature = "faults")]
         if self.vcpu.arrived_by_eret && self.fault(Fault::NvEretIgnoresPending) {
             return 0;
         }

@@ -45,13 +45,32 @@ const HCR_EXCLUDED: u64 = hcr::TGE
     | hcr::AT
     | hcr::E2H;
 
-/// What stands in HCR_EL2, HCRX_EL2, VTTBR_EL2 and VNCR_EL2, so that an entry writes them only when they change.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Installed {
+/// HCR_EL2, HCRX_EL2, VTTBR_EL2 and VNCR_EL2 of a context.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Installation {
     hcr: u64,
     hcrx: u64,
     vttbr: u64,
     vncr: u64,
+}
+
+/// What is in force, so that an entry writes registers only when they change, and computes them only when what
+/// they follow from has changed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Installed {
+    /// Whose registers are in the CPU: EL2's (or the only level's), EL1's, or nobody's.
+    context: Option<bool>,
+    /// Those of the guest's highest level.
+    top: Installation,
+    /// Those of its EL1, and HCR_EL2 and HCRX_EL2 of the guest that they follow from.
+    below: Option<((u64, u64), Installation)>,
+}
+
+impl Installed {
+    /// Something else has written these registers.
+    pub const fn forget(&mut self) {
+        self.context = None;
+    }
 }
 
 impl Hyp {
@@ -70,7 +89,10 @@ impl Hyp {
             self.arm_traps();
         }
         let virtual_interrupts = self.deliver_pending();
-        self.vcpu.arrived_by_eret = false;
+        #[cfg(feature = "faults")]
+        {
+            self.vcpu.arrived_by_eret = false;
+        }
         self.install(virtual_interrupts);
         self.arm_step();
         let stale_traps = stale_traps && self.vcpu.in_el2 != before;
@@ -79,48 +101,69 @@ impl Hyp {
         }
         // SAFETY: stage 2 maps this guest's memory only, and the EL1 registers are the guest's.
         let kind = unsafe { arch::hyp::enter(&mut self.vcpu.frame) };
-        if virtual_interrupts & hcr::VSE != 0 {
+        if self.vse_given {
             self.serror_taken();
         }
         match kind {
-            ExitKind::Sync => self.synchronous_exit(),
-            ExitKind::Irq => self.interrupt(),
-            ExitKind::Fiq | ExitKind::SError => self.end(End::UnknownExit, kind as u64),
+            ExitKind::SYNC => self.synchronous_exit(),
+            ExitKind::IRQ => self.interrupt(),
+            ExitKind(other) => self.end(End::UnknownExit, other),
         }
         self.account_emulated();
     }
 
-    /// Puts the registers of [`Installed`] in force for the context that is about to run.
-    fn install(&mut self, virtual_interrupts: u64) {
-        let own = self.stage2.base();
+    /// What a case's contexts have in common: computed once.
+    pub fn prepare_installation(&mut self) {
+        let own = self.stage2.base() | vmid(VMID_TOP);
         let fpmr = self.config.fpmr() || self.fault(Fault::TrFpmrOpen);
         let hcrx = hcrx::MSCEN | if fpmr { hcrx::ENFPM } else { 0 };
-        let top = self.vcpu.vncr.address();
-        let wanted = if !self.config.el2() {
-            Installed { hcr: HCR_GUEST | virtual_interrupts, hcrx, vttbr: own | vmid(VMID_TOP), vncr: 0 }
-        } else if self.vcpu.in_el2 {
-            let nv1 = if self.config.vhe() { 0 } else { hcr::NV1 };
-            let hcr = HCR_EL2_GUEST | nv1 | virtual_interrupts;
-            Installed { hcr, hcrx, vttbr: own | vmid(VMID_TOP), vncr: top }
-        } else {
-            self.l2_installation(own, hcrx)
+        let top = match (self.config.el2(), self.config.vhe()) {
+            (false, _) => Installation { hcr: HCR_GUEST, hcrx, vttbr: own, vncr: 0 },
+            (true, vhe) => {
+                let nv1 = if vhe { 0 } else { hcr::NV1 };
+                Installation { hcr: HCR_EL2_GUEST | nv1, hcrx, vttbr: own, vncr: self.vcpu.vncr.address() }
+            }
         };
-        if self.installed != Some(wanted) {
-            write!("vttbr_el2", wanted.vttbr);
-            if self.config.el2() {
-                write!("S3_4_C2_C2_0", wanted.vncr);
-            }
-            if self.cpu.hcx {
-                write!("S3_4_C1_C2_2", wanted.hcrx);
-            }
-            write!("hcr_el2", wanted.hcr);
-            self.installed = Some(wanted);
-        }
+        self.installed = Installed { top, ..Installed::default() };
     }
 
-    /// The same for the guest of a guest hypervisor.
-    fn l2_installation(&mut self, own: u64, hcrx: u64) -> Installed {
-        let l1 = self.vcpu.hcr_el2();
+    /// Puts HCR_EL2 and its like in force for the context that is about to run.
+    fn install(&mut self, virtual_interrupts: u64) {
+        let is_top = self.vcpu.in_el2 || !self.config.el2();
+        let known = self.installed.context == Some(is_top) && virtual_interrupts == 0;
+        if known && is_top {
+            return;
+        }
+        let wanted = if is_top { self.installed.top } else { self.below(known) };
+        if known && self.installed.context.is_some() {
+            return;
+        }
+        write!("vttbr_el2", wanted.vttbr);
+        if self.config.el2() {
+            write!("S3_4_C2_C2_0", wanted.vncr);
+        }
+        if self.cpu.hcx {
+            write!("S3_4_C1_C2_2", wanted.hcrx);
+        }
+        let hcr = wanted.hcr | virtual_interrupts;
+        write!("hcr_el2", hcr);
+        self.vse_given = hcr & hcr::VSE != 0;
+        // With a virtual interrupt pending the next entry looks again.
+        self.installed.context = (hcr & (hcr::VSE | hcr::VI | hcr::VF) == 0).then_some(is_top);
+    }
+
+    /// The same for the guest of a guest hypervisor. `known`: its registers are in the CPU already.
+    fn below(&mut self, known: bool) -> Installation {
+        let follows_from = (self.vcpu.hcr_el2(), self.vcpu.vncr.get(vncr::HCRX_EL2));
+        if let Some((key, installation)) = self.installed.below
+            && key == follows_from
+        {
+            return installation;
+        }
+        if known {
+            self.installed.forget();
+        }
+        let (l1, l1_hcrx) = follows_from;
         let mut hcr = HCR_GUEST | (l1 & !HCR_EXCLUDED);
         // Virtual interrupts that L1 makes pending for its guest, where it routes the physical ones to itself.
         if l1 & hcr::IMO != 0 {
@@ -133,25 +176,40 @@ impl Hyp {
             hcr |= hcr::VSE;
             write!("S3_4_C5_C2_3", self.vcpu.vncr.get(vncr::VSESR_EL2));
         }
-        let mut page = self.vcpu.vncr.address();
+        let own = self.installed.top;
+        let mut page = own.vncr;
         if l1 & hcr::NV != 0 {
             hcr |= hcr::NV | hcr::NV2 | hcr::AT | hcr::TTLB | (l1 & hcr::NV1);
             page = self.l2_vncr;
         }
-        let vttbr =
-            if l1 & hcr::VM != 0 { self.shadow.base() | vmid(VMID_SHADOW) } else { own | vmid(VMID_EL1) };
-        let mut merged = hcrx & self.vcpu.vncr.get(vncr::HCRX_EL2);
-        if merged & hcrx::ENFPM != hcrx & hcrx::ENFPM && self.fault(Fault::TrFpmrNotForwarded) {
-            merged |= hcrx::ENFPM;
+        let vttbr = if l1 & hcr::VM != 0 {
+            self.shadow.base() | vmid(VMID_SHADOW)
+        } else {
+            self.stage2.base() | vmid(VMID_EL1)
+        };
+        let mut hcrx = own.hcrx & l1_hcrx;
+        if hcrx != own.hcrx && self.fault(Fault::TrFpmrNotForwarded) {
+            hcrx |= own.hcrx & hcrx::ENFPM;
         }
-        Installed { hcr, hcrx: merged, vttbr, vncr: page }
+        let installation = Installation { hcr, hcrx, vttbr, vncr: page };
+        // A guest hypervisor's VNCR_EL2 may change, and so may its VSESR_EL2: neither is part of the key.
+        let lasting = l1 & (hcr::NV | hcr::VSE) == 0;
+        self.installed.below = lasting.then_some((follows_from, installation));
+        installation
     }
 
-    /// The CPU clears HCR_EL2.VSE when the guest takes the SError.
+    /// The CPU clears HCR_EL2.VSE when the guest takes the SError: it is pending no more, for whomever it was.
     fn serror_taken(&mut self) {
-        if read!("hcr_el2") & hcr::VSE == 0 {
+        if read!("hcr_el2") & hcr::VSE != 0 {
+            return;
+        }
+        self.vse_given = false;
+        self.installed.forget();
+        if self.vcpu.in_el2 || !self.config.el2() {
             self.vcpu.pending.serror = false;
-            self.installed = None;
+        } else {
+            let l1 = self.vcpu.vncr.get(vncr::HCR_EL2);
+            self.vcpu.vncr.set(vncr::HCR_EL2, l1 & !hcr::VSE);
         }
     }
 
@@ -193,7 +251,7 @@ impl Hyp {
             self.vcpu.zcr_el1 = self.config.len_max();
         }
         self.vcpu.el1.save();
-        self.installed = None;
+        self.installed.forget();
     }
 
     /// The vCPU gets the CPU.

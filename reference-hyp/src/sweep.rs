@@ -64,7 +64,7 @@ impl Hyp {
         if self.sweep.kind == Sweep::Timer && self.sweep.points == 0 {
             let now = self.ticks();
             if open {
-                self.sweep.deadline = Some(now + self.sweep.target);
+                self.sweep.deadline = Some(now.saturating_add(self.sweep.target));
             } else if let Some(deadline) = self.sweep.deadline.take() {
                 self.sweep.target = deadline.saturating_sub(now);
             }

@@ -51,18 +51,16 @@ macro_rules! banked {
         impl Vcpu {
             /// Moves EL2's registers from the CPU into the bank, and EL1's from memory into the CPU.
             pub fn switch_bank_to_el1(&mut self) {
-                $(
-                    self.bank.$name = read!($el12);
-                    write!($el12, self.vncr.get($offset));
-                )*
+                let el2 = Registers { $($name: read!($el12),)* };
+                $(write!($el12, self.vncr.get($offset));)*
+                self.bank = el2;
             }
 
             /// Moves EL1's registers from the CPU into memory, and EL2's from the bank into the CPU.
             pub fn switch_bank_to_el2(&mut self) {
-                $(
-                    self.vncr.set($offset, read!($el12));
-                    write!($el12, self.bank.$name);
-                )*
+                $(self.vncr.set($offset, read!($el12));)*
+                let el2 = self.bank;
+                $(write!($el12, el2.$name);)*
             }
         }
 
@@ -137,6 +135,7 @@ pub struct Vcpu {
     /// The instruction of the last exit was emulated: it counts as executed.
     pub emulated: bool,
     /// The last exit was an emulated ERET: nothing has run since.
+    #[cfg(feature = "faults")]
     pub arrived_by_eret: bool,
     /// The guest's VNCR page.
     pub vncr: VncrPage,
@@ -162,6 +161,7 @@ impl Vcpu {
             frame: GuestFrame::new(),
             in_el2: false,
             emulated: false,
+            #[cfg(feature = "faults")]
             arrived_by_eret: false,
             vncr: VncrPage::new(),
             bank: Registers::ZERO,
@@ -182,7 +182,10 @@ impl Vcpu {
         self.frame.pstate = pstate::DAIF | pstate::EL1H;
         self.in_el2 = config.el2();
         self.emulated = false;
-        self.arrived_by_eret = false;
+        #[cfg(feature = "faults")]
+        {
+            self.arrived_by_eret = false;
+        }
         self.vncr.0.fill(0);
         self.vncr.set(vncr::HCR_EL2, hcr::RW | if self.vhe { hcr::E2H } else { 0 });
         self.vncr.set(vncr::SCTLR_EL1, SCTLR_RESET);

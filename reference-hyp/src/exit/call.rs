@@ -89,7 +89,7 @@ impl Hyp {
 
     /// The trapped instruction counts as executed.
     pub const fn advance(&mut self) {
-        self.vcpu.frame.pc += 4;
+        self.vcpu.frame.pc = self.vcpu.frame.pc.wrapping_add(4);
         self.vcpu.emulated = true;
     }
 }

@@ -82,7 +82,7 @@ impl Hyp {
                 self.take_exception(Vector::Sync, Some(syndrome), 0);
                 if self.fault(Fault::NvZcrSkipInsn) {
                     let elr = read!("S3_5_C4_C0_1");
-                    write!("S3_5_C4_C0_1", elr + 4);
+                    write!("S3_5_C4_C0_1", elr.wrapping_add(4));
                 }
             }
             Outcome::Unknown => self.end(End::UnknownExit, esr),
