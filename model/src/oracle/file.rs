@@ -75,14 +75,14 @@ pub enum Effect {
     /// A load to Z0: this many quadwords of the vector length; the rest up to it is zeroed.
     Load {
         /// What is in memory.
-        data: Slices,
+        data: Box<Slices>,
         /// The vector length in quadwords.
         vq: usize,
     },
     /// A first-fault load to Z0 by 64-bit elements whose element `fault` cannot be loaded.
     FirstFault {
         /// What is in memory, zero from element `fault` on.
-        data: Slices,
+        data: Box<Slices>,
         /// The first element that cannot be loaded.
         fault: usize,
         /// The vector length in quadwords.
@@ -297,15 +297,15 @@ impl RegisterFile {
         }
         for _ in 0..rounds {
             for reg in 0..32 {
-                for slice in 0..width {
-                    let sum = add_lanes(z[reg][slice], z[(reg + 1) % 32][slice]);
-                    // Z[i + 7] is not Z[i], so the order within the register does not matter.
-                    z[reg][slice] = sum ^ z[(reg + 7) % 32][slice];
+                let (one, seven) = (z[(reg + 1) % 32], z[(reg + 7) % 32]);
+                for (slice, word) in z[reg].iter_mut().enumerate().take(width) {
+                    *word = add_lanes(*word, one[slice]) ^ seven[slice];
                 }
             }
             for reg in 0..p.len() {
-                for slice in 0..width {
-                    p[reg][slice] ^= p[(reg + 1) % 16][slice];
+                let one = p[(reg + 1) % 16];
+                for (slice, word) in p[reg].iter_mut().enumerate().take(width) {
+                    *word ^= one[slice];
                 }
             }
         }
@@ -424,7 +424,7 @@ mod tests {
         let old = file.z[0].single(2).unwrap();
         let mut data = [0; VQ_MAX];
         data[0] = 0x1111 | 0x2222 << 64;
-        file.apply(&Effect::FirstFault { data, fault: 2, vq: 2 }, &machine).unwrap();
+        file.apply(&Effect::FirstFault { data: Box::new(data), fault: 2, vq: 2 }, &machine).unwrap();
         // Elements 2 and 3 fault; FFR is cleared from element 1 or 2 on.
         assert_eq!(file.ffr.alternatives(2, 9).len(), 2);
         assert!(file.ffr.clone().observe(2, &fill::ones_below(8)));
@@ -445,7 +445,7 @@ mod tests {
         let mut file = filled(2);
         file.p[0].write(2, &[0; VQ_MAX]);
         let ffr = file.ffr.clone();
-        file.apply(&Effect::FirstFault { data: [7; VQ_MAX], fault: 2, vq: 2 }, &machine).unwrap();
+        file.apply(&Effect::FirstFault { data: Box::new([7; VQ_MAX]), fault: 2, vq: 2 }, &machine).unwrap();
         assert_eq!(file.z[0].single(2).unwrap(), [0; VQ_MAX]);
         assert_eq!(file.ffr, ffr);
     }

@@ -48,7 +48,7 @@ pub fn reach(reg: SysReg, place: Place, controls: &Controls, machine: &Machine) 
     let bank = el1_of(place).unwrap_or(controls.installed);
     let features = machine.features;
     let when = |present: bool, storage: Storage| present.then_some(storage);
-    let named = match reg {
+    match reg {
         SysReg::Fpcr => Some(Storage::Status(mask::FPCR)),
         SysReg::Fpsr => Some(Storage::Status(mask::FPSR)),
         SysReg::Fpmr => when(features.fpmr, Storage::Status(mask::FPMR)),
@@ -78,8 +78,7 @@ pub fn reach(reg: SysReg, place: Place, controls: &Controls, machine: &Machine) 
         // ID_AA64ZFR0_EL1 reads as zero without SVE and SME.
         SysReg::IdAa64Zfr0El1 => constant(0, if features.sve || features.sme { 0 } else { u64::MAX }),
         SysReg::SmcrEl1 => when(features.sme, Storage::Constant(Bits::UNKNOWN)),
-    };
-    named
+    }
 }
 
 const fn constant(value: u64, known: u64) -> Option<Storage> {

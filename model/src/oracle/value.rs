@@ -190,10 +190,10 @@ impl Value {
         found
     }
 
-    /// Whether a slice below the smallest cut may be anything.
+    /// Whether a slice may be anything at all, as after a reset.
     #[must_use]
-    pub fn is_loose(&self, slice: usize) -> bool {
-        self.loose.contains_key(&slice)
+    pub fn is_open(&self, slice: usize) -> bool {
+        self.loose.get(&slice).is_some_and(Vec::is_empty)
     }
 
     /// The bits below `vq` quadwords were seen. Removes what that refutes and says whether anything is left; if

@@ -1,0 +1,101 @@
+//! What the payload's stubs load and leave: general-purpose registers, flags and stack pointers.
+
+use abi::op::{Code, Go, GprImage, flag};
+use abi::pattern;
+use abi::place::Place;
+
+use super::program::{Address, Relocation};
+use super::{CompileError, Compiler};
+use crate::oracle::exceptions::pstate;
+use crate::oracle::file::Bits;
+
+/// A register that an instruction needs.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Operands {
+    /// X0, a plain value.
+    pub(super) x0: Option<u64>,
+    /// X1: the hole pages plus this.
+    pub(super) x1: Option<u64>,
+}
+
+/// What a place left behind when its entry stub ran.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    /// Index of the operation.
+    pub(super) op: usize,
+    /// The place that was left.
+    pub(super) from: Place,
+    /// X0 to X30.
+    pub(super) x: [Address; 31],
+    /// PSTATE.NZCV, in bits 31:28.
+    pub(super) nzcv: u64,
+}
+
+/// Which place last ran on each stack pointer: its arrival stub finds there what its entry stub left.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StackPointers([Option<Place>; 4]);
+
+impl StackPointers {
+    fn index(place: Place) -> usize {
+        match place {
+            Place::L1 => 0,
+            Place::L2 | Place::L2b => 1,
+            Place::G => 2,
+            Place::L1El0 | Place::L2El0 | Place::GEl0 => 3,
+        }
+    }
+
+    /// The place is left.
+    pub(super) fn leave(&mut self, place: Place) {
+        self.0[Self::index(place)] = Some(place);
+    }
+
+    /// The stack pointer of `place` is set from elsewhere.
+    pub(super) fn forget(&mut self, place: Place) {
+        self.0[Self::index(place)] = None;
+    }
+
+    /// Whether nobody touched it since the place was left.
+    pub(super) fn kept(&self, place: Place) -> bool {
+        self.0[Self::index(place)] == Some(place)
+    }
+}
+
+impl Compiler<'_> {
+    /// Emits a `Go` with registers that no other has.
+    pub(super) fn depart(&mut self, go: Go, arg: [u64; 3], operands: Operands) -> Result<Left, CompileError> {
+        let op = self.ops.len();
+        let mut image = GprImage { x: std::array::from_fn(|reg| general(op, reg)), nzcv: flags(op, 0) };
+        let mut x = image.x.map(|value| Address::Bits(Bits::all(value)));
+        if let Some(value) = operands.x0 {
+            image.x[0] = value;
+            x[0] = Address::Bits(Bits::all(value));
+        }
+        if let Some(offset) = operands.x1 {
+            image.x[1] = 0;
+            x[1] = Address::Hole(offset);
+        }
+        let bytes: Vec<u8> =
+            image.x.iter().chain([&image.nzcv]).flat_map(|word| word.to_le_bytes()).collect();
+        let (data, data_len) = self.add_data(&bytes)?;
+        if let Some(addend) = operands.x1 {
+            self.relocations.push(Relocation { offset: data as usize + 8, addend });
+        }
+        let swept = self.sweep.is_some() && !self.explicit_windows && go != Go::Reset;
+        self.windows += usize::from(swept);
+        let flags = if swept { flag::WINDOW } else { 0 };
+        self.emit_with_data(Code::Go, [go as u64, arg[0], arg[1], arg[2], 0], flags, data, data_len);
+        self.stack_pointers.leave(self.place);
+        Ok(Left { op, from: self.place, x, nzcv: image.nzcv })
+    }
+}
+
+/// A value for a general-purpose register: unique, and no address (bits 63:56 are 0xa5).
+fn general(op: usize, reg: usize) -> u64 {
+    0xa5 << 56 | pattern::mix((op as u64) << 8 | reg as u64) >> 8
+}
+
+/// Condition flags, neither all clear nor all set.
+pub(super) fn flags(op: usize, salt: u64) -> u64 {
+    (pattern::mix((op as u64) << 8 | 0x80 | salt) % 14 + 1) << 28 & pstate::NZCV
+}
