@@ -253,15 +253,21 @@ pub unsafe fn ring(address: u64, value: u64) {
     unsafe { core::arch::asm!("str {v}, [{a}]", v = in(reg) value, a = in(reg) address, options(nostack)) };
 }
 
-/// Translates an address for a write, as EL1 would with stage 1 alone: AT S1E1W. `None` if it faults.
-#[must_use]
-pub fn translate_stage1(address: u64) -> Option<u64> {
-    let par: u64;
+/// AT S1E1W: leaves the translation of an address, by EL1's stage 1 alone, in PAR_EL1.
+pub fn translate_stage1(address: u64) {
     // SAFETY: the instruction changes PAR_EL1 only.
-    unsafe {
-        core::arch::asm!("at s1e1w, {a}", "isb", "mrs {p}, par_el1", a = in(reg) address, p = out(reg) par, options(nostack))
-    };
+    unsafe { core::arch::asm!("at s1e1w, {a}", "isb", a = in(reg) address, options(nostack)) };
+}
+
+/// The translation of an address by EL1's stage 1 alone, for a write. `None` if it faults. PAR_EL1, which is the
+/// guest's, keeps its value.
+#[must_use]
+pub fn translated_stage1(address: u64) -> Option<u64> {
     const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
+    let guests = crate::read!("par_el1");
+    translate_stage1(address);
+    let par = crate::read!("par_el1");
+    crate::write!("par_el1", guests);
     (par & 1 == 0).then_some((par & ADDRESS) | (address & 0xfff))
 }
 

@@ -74,7 +74,7 @@ impl Hyp {
             // L1's guest is a hypervisor. VNCR_EL2 of L1 is an address of its own stage 1, in force right now.
             const BADDR: u64 = 0x001f_ffff_ffff_f000;
             let wanted = self.vcpu.vncr.get(vncr::VNCR_EL2) & BADDR;
-            self.l2_vncr = arch::hyp::translate_stage1(wanted).unwrap_or(0);
+            self.l2_vncr = arch::hyp::translated_stage1(wanted).unwrap_or(0);
         }
         self.fp.nested_transition = true;
         self.fp_put();

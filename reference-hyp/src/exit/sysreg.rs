@@ -178,7 +178,7 @@ impl Hyp {
                 self.vcpu.switch_bank_to_el1();
                 arch::sysreg::isb();
                 // The result stands in PAR_EL1, for the guest to read.
-                let _ = arch::hyp::translate_stage1(value);
+                arch::hyp::translate_stage1(value);
                 self.vcpu.switch_bank_to_el2();
                 Outcome::Done(0)
             }
