@@ -142,7 +142,7 @@ impl Run<'_> {
         let first = first?;
         match end {
             CaseEnd::Payload(Status::Done) => {
-                let judged = verdict::judge(program, &first, None);
+                let judged = verdict::complete(program, &first, None);
                 Ok(judged.map_or(Step::Clean { header, resume: false }, Step::Over))
             }
             CaseEnd::Payload(Status::SweepDiffers) => {
@@ -152,11 +152,11 @@ impl Run<'_> {
                 {
                     return Err(OutcomeError::Point(header.sweep_at).into());
                 }
-                if let Some(verdict) = verdict::judge(program, &first, None) {
+                if let Some(verdict) = verdict::complete(program, &first, None) {
                     return Ok(Step::Over(verdict));
                 }
                 let swept = target.ring(memory, &header, Ring::Swept)?;
-                let judged = verdict::judge(program, &swept, Some(header.sweep_at));
+                let judged = verdict::complete(program, &swept, Some(header.sweep_at));
                 Ok(judged.map_or(Step::Clean { header, resume: true }, Step::Over))
             }
             other => {
@@ -173,7 +173,7 @@ impl Run<'_> {
 
     /// The verdict of a case in which the oracle found nothing.
     fn clean(&self) -> Verdict {
-        verdict::clean(self.job, self.hyp.as_deref(), &self.inner)
+        verdict::clean(&self.job.program, self.job.sweep.is_some(), self.hyp.as_deref(), &self.inner)
     }
 
     /// Adds a job's report to those before it; trace and end are the last one's.

@@ -2,15 +2,14 @@
 
 use std::fmt::Write as _;
 
-use abi::doorbell::Sweep;
 use abi::hyp::End;
 use abi::job::Status;
 use abi::record::Arrival;
 use abi::skip;
 use model::compile::Program;
-use model::judge;
+use model::judge::judge;
+use zerocopy::FromBytes as _;
 
-use super::Job;
 use crate::qemu::machine::JobEnd;
 use crate::result::{Finding, HypReport, State};
 use crate::target::CaseEnd;
@@ -38,32 +37,40 @@ impl Verdict {
     }
 }
 
-/// The verdict over the ring of a complete pass; `None` if the oracle finds nothing wrong.
-pub(super) fn judge(program: &Program, ring: &[u8], point: Option<u64>) -> Option<Verdict> {
-    let (state, why, findings) = match judge::judge(program, ring) {
-        Ok(findings) if findings.is_empty() => return None,
-        Ok(findings) => (State::Fail, String::new(), findings),
+/// The verdict over the ring of a pass that the payload says is complete; `None` if nothing is wrong with it.
+pub(super) fn complete(program: &Program, ring: &[u8], point: Option<u64>) -> Option<Verdict> {
+    let verdict = match judge(program, ring) {
+        Ok(judgement) if judgement.passed() => return None,
+        Ok(judgement) if judgement.crash.is_some() => {
+            Verdict::new(State::Error, "the payload says that it is done, and its records that it crashed")
+        }
+        Ok(judgement) if judgement.findings.is_empty() => Verdict::new(
+            State::Error,
+            format!(
+                "the payload says that it is done, and {} of {} records are there",
+                judgement.checked, judgement.expected
+            ),
+        ),
+        Ok(judgement) => Verdict { findings: judgement.findings, ..Verdict::new(State::Fail, "") },
         // A ring that does not parse, or does not fit the program, accuses the suite, not the target.
-        Err(error) => (State::Error, error.to_string(), Vec::new()),
+        Err(error) => Verdict::new(State::Error, error.to_string()),
     };
-    let findings = findings.into_iter().map(|finding| convert(finding, point)).collect();
-    Some(Verdict { findings, point, dump: ring.to_vec(), ..Verdict::new(state, why) })
+    Some(Verdict { point, ..verdict.with_dump(ring.to_vec()) })
 }
 
 /// The verdict over a case in which the oracle found nothing wrong.
-pub(super) fn clean(job: &Job, hyp: Option<&HypReport>, inner: &[HypReport]) -> Verdict {
-    let harmed: u64 = hyp.iter().copied().chain(inner).map(|hyp| hyp.counters.neighbors_harmed).sum();
+pub(super) fn clean(program: &Program, swept: bool, hyp: Option<&HypReport>, inner: &[HypReport]) -> Verdict {
+    let reports = hyp.into_iter().chain(inner);
+    let harmed = reports.fold(0u64, |sum, hyp| sum.saturating_add(hyp.counters.neighbors_harmed));
     if harmed > 0 {
         let why = format!("the host task or the other guest found its own registers changed {harmed} times");
         return Verdict::new(State::Fail, why);
     }
     let not_disturbed = |why: &str| Verdict::new(State::Skip(skip::NOT_DISTURBED.to_owned()), why);
-    if job.program.needs.disturbances > 0 && hyp.is_some_and(|hyp| hyp.disturbed == 0) {
+    if program.needs.disturbances > 0 && hyp.is_some_and(|hyp| hyp.disturbed == 0) {
         return not_disturbed("no disturbance happened");
     }
-    if job.sweep.is_some_and(|sweep| sweep.kind != Sweep::Off)
-        && hyp.is_some_and(|hyp| hyp.counters.sweep_points == 0)
-    {
+    if swept && hyp.is_some_and(|hyp| hyp.counters.sweep_points == 0) {
         return not_disturbed("the sweep had no points");
     }
     Verdict::new(State::Pass, "")
@@ -87,12 +94,19 @@ pub(super) fn cut_short(
             Verdict { why: format!("inner hypervisor: {}", verdict.why), ..verdict }
         }
     };
-    if let Ok(partial) = judge::judge_partial(program, ring) {
-        verdict.findings = partial.findings.into_iter().map(|finding| convert(finding, point)).collect();
-        verdict.unexpected = partial.unexpected;
+    // What was recorded before the end may tell more. What cannot be read tells nothing.
+    if let Ok(judgement) = judge(program, ring) {
+        verdict.findings = judgement.findings;
+        verdict.unexpected = judgement.crash.and_then(|_| last_arrival(ring));
     }
     verdict.point = point;
     verdict.with_dump(ring.to_vec())
+}
+
+/// The arrival in the last record of a ring.
+fn last_arrival(ring: &[u8]) -> Option<Arrival> {
+    let at = ring.len().checked_sub(size_of::<Arrival>())?;
+    Arrival::read_from_bytes(ring.get(at..)?).ok()
 }
 
 fn payload_end(status: Status) -> Verdict {
@@ -161,6 +175,185 @@ pub(super) fn lost(end: JobEnd, hyp: Option<&HypReport>) -> Verdict {
     }
 }
 
-fn convert(_finding: judge::Finding, _point: Option<u64>) -> Finding {
-    Finding::default()
+#[cfg(test)]
+mod tests {
+    use abi::op::{Code, mask};
+    use abi::place::Place;
+    use abi::record::{FpImage, Kind, MAGIC, RecordHeader};
+    use model::compile::compile_steps;
+    use model::machine::{Machine, QemuCpu};
+    use model::scenario::step::{Cpu, Expect, GuestSpec, RegSet, Step, Verb};
+    use zerocopy::{FromZeros, IntoBytes as _};
+
+    use super::*;
+
+    /// A plain guest without SVE that fills V0 to V31 and dumps them.
+    fn program() -> Program {
+        let guest = GuestSpec {
+            l1: None,
+            cpu: Cpu::Max,
+            sve: false,
+            vl_max: 128,
+            mmu: true,
+            stage2: false,
+            cold: false,
+        };
+        let cpu = QemuCpu { cpu: Cpu::Max, sve: false, vl_max: 0, sme: false, fpmr: false, poe: false };
+        let set = RegSet { mask: mask::Z | mask::V_ONLY, all: false };
+        let step = |verb, line| Step { place: Place::G, verb, line };
+        let steps = [step(Verb::Fill(set), 1), step(Verb::Expect(Expect::Registers(set)), 2)];
+        let mut program = compile_steps(&guest, &steps, &Machine::bare(&cpu, &guest).unwrap(), None).unwrap();
+        program.link(0x4040_0000);
+        program
+    }
+
+    fn record(program: &Program, kind: Kind, body: &[u8]) -> Vec<u8> {
+        let op = program.ops.iter().position(|op| op.code == Code::Dump as u16).unwrap();
+        let header = RecordHeader {
+            magic: MAGIC,
+            kind: kind as u16,
+            len: body.len() as u32,
+            op: op as u16,
+            place: Place::G as u8,
+            reserved: 0,
+            seq: 0,
+        };
+        [header.as_bytes(), body].concat()
+    }
+
+    /// What a right run writes, but for `change`.
+    fn ring(program: &Program, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+        let fill = program.ops.iter().find(|op| op.code == Code::Fill as u16).unwrap();
+        let mut body = vec![0; FpImage::LEN + 32 * 16];
+        let image = &program.data[fill.data as usize..][..fill.data_len as usize];
+        body[..image.len()].copy_from_slice(image);
+        body[24..32].copy_from_slice(&16u64.to_le_bytes());
+        change(&mut body[FpImage::LEN..]);
+        record(program, Kind::Dump, &body)
+    }
+
+    #[test]
+    fn a_right_pass_passes_and_a_wrong_one_fails() {
+        let program = program();
+        assert!(complete(&program, &ring(&program, |_| ()), None).is_none());
+        let verdict = complete(&program, &ring(&program, |z| z[5 * 16] ^= 1), Some(7)).unwrap();
+        assert_eq!((verdict.state, verdict.point, verdict.findings.len()), (State::Fail, Some(7), 1));
+        assert_eq!(verdict.findings[0].what.to_string(), "v5");
+        assert!(!verdict.dump.is_empty());
+    }
+
+    #[test]
+    fn records_that_contradict_the_status_are_an_error() {
+        let program = program();
+        let state = |ring: &[u8]| complete(&program, ring, None).map(|verdict| (verdict.state, verdict.why));
+        let missing = state(&[]).unwrap();
+        assert_eq!(
+            missing,
+            (State::Error, "the payload says that it is done, and 0 of 1 records are there".into())
+        );
+        let whole = ring(&program, |_| ());
+        for cut in [1, 16, whole.len() / 2] {
+            assert_eq!(state(&whole[..whole.len() - cut]).unwrap().0, State::Error);
+        }
+        let crash = record(&program, Kind::Unexpected, Arrival::new_zeroed().as_bytes());
+        assert_eq!(state(&crash).unwrap().0, State::Error);
+    }
+
+    #[test]
+    fn no_flipped_bit_of_a_header_goes_unnoticed() {
+        let program = program();
+        let whole = ring(&program, |_| ());
+        for bit in 0..size_of::<RecordHeader>() * 8 {
+            // Byte 11 is reserved.
+            if bit / 8 == 11 {
+                continue;
+            }
+            let mut broken = whole.clone();
+            broken[bit / 8] ^= 1 << (bit % 8);
+            assert!(complete(&program, &broken, None).is_some(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn an_unexpected_arrival_is_a_crash_and_is_shown() {
+        let program = program();
+        let mut arrival = Arrival::new_zeroed();
+        arrival.esr = 0x5600_0007;
+        let ring = record(&program, Kind::Unexpected, arrival.as_bytes());
+        let verdict = cut_short(CaseEnd::Payload(Status::Unexpected), None, &[], &program, &ring, None);
+        assert_eq!(verdict.state, State::Crash);
+        assert_eq!(verdict.unexpected.map(|arrival| arrival.esr), Some(0x5600_0007));
+    }
+
+    fn report(end: Option<End>, change: impl FnOnce(&mut HypReport)) -> HypReport {
+        let mut report = HypReport {
+            end,
+            end_arg: 0x1f << 26,
+            end_at: [0x4100_0040, 0, 0, 0],
+            fault_reached: 0,
+            disturbed: 0,
+            counters: FromZeros::new_zeroed(),
+            trace: Vec::new(),
+        };
+        change(&mut report);
+        report
+    }
+
+    #[test]
+    fn what_the_hypervisor_says_is_told() {
+        let program = program();
+        let state = |end| {
+            let hyp = report(Some(end), |_| ());
+            let verdict = cut_short(CaseEnd::Hypervisor(end), Some(&hyp), &[], &program, &[], None);
+            (verdict.state, verdict.why)
+        };
+        assert_eq!(
+            state(End::Budget),
+            (State::Timeout, "the guest ran beyond its budget: PC 0x41000040".into())
+        );
+        assert_eq!(
+            state(End::UnknownExit),
+            (
+                State::Crash,
+                "an exit that the hypervisor does not know: ESR 0x7c000000 (EC 0x1f) at PC 0x41000040, FAR 0x0".into()
+            )
+        );
+        assert_eq!(state(End::BadJob).0, State::Error);
+        let inner = [report(Some(End::Idle), |_| ())];
+        let verdict = cut_short(CaseEnd::Inner(End::Idle), None, &inner, &program, &[], None);
+        assert_eq!(verdict.state, State::Crash);
+        assert!(verdict.why.starts_with("inner hypervisor: the guest waits"), "{}", verdict.why);
+    }
+
+    #[test]
+    fn a_clean_case_can_still_be_no_pass() {
+        let mut program = program();
+        let mut state = |disturbances, sweep, hyp: &HypReport| {
+            program.needs.disturbances = disturbances;
+            clean(&program, sweep, Some(hyp), &[]).state
+        };
+        let not_disturbed = State::Skip("not-disturbed".into());
+        assert_eq!(state(0, false, &report(None, |_| ())), State::Pass);
+        assert_eq!(state(1, false, &report(None, |_| ())), not_disturbed);
+        assert_eq!(state(1, false, &report(None, |hyp| hyp.disturbed = 1)), State::Pass);
+        assert_eq!(state(0, true, &report(None, |_| ())), not_disturbed);
+        assert_eq!(state(0, true, &report(None, |hyp| hyp.counters.sweep_points = 1)), State::Pass);
+        let harmed = report(None, |hyp| hyp.counters.neighbors_harmed = 1);
+        assert_eq!(state(0, false, &harmed), State::Fail);
+    }
+
+    #[test]
+    fn a_lost_machine_is_blamed_on_who_lost_it() {
+        use std::os::unix::process::ExitStatusExt as _;
+        use std::process::ExitStatus;
+        let died = |raw| lost(JobEnd::Died(ExitStatus::from_raw(raw)), None).state;
+        assert_eq!(died(9), State::Error, "SIGKILL");
+        assert_eq!(died(11), State::Crash, "SIGSEGV");
+        assert_eq!(died(3 << 8), State::Crash, "exit code 3");
+        assert_eq!(lost(JobEnd::TimedOut, None).state, State::Timeout);
+        let broken = report(Some(End::Broken), |_| ());
+        let verdict = lost(JobEnd::Died(ExitStatus::from_raw(3 << 8)), Some(&broken));
+        assert_eq!(verdict.state, State::Crash);
+        assert!(verdict.why.starts_with("the hypervisor met an exception of its own"), "{}", verdict.why);
+    }
 }
