@@ -116,7 +116,13 @@ fn eret(op: &Op, place: Place) -> Result<Exit, Status> {
     }
     match job::level(target) {
         Level::El1 => SAVED.place_el1.store(target as u64, Ordering::Relaxed),
-        Level::El0 => SAVED.place_el0.store(target as u64, Ordering::Relaxed),
+        Level::El0 => {
+            SAVED.place_el0.store(target as u64, Ordering::Relaxed);
+            if target == Place::L2El0 {
+                // L1 may enter a task of L2 before L2 itself: what the task does arrives there.
+                SAVED.place_el1.store(Place::L2 as u64, Ordering::Relaxed);
+            }
+        }
         Level::El2 => {}
     }
     signed(place, job::level(target).entry(), spsr, target, auth)
