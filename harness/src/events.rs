@@ -64,6 +64,8 @@ pub struct Environment {
     pub images: Vec<Image>,
     /// The machine that all this ran on.
     pub host: Host,
+    /// The scenario file that was replayed; none for a run of the suite.
+    pub replayed: Option<String>,
     /// The command line, one argument each.
     pub command: Vec<String>,
     /// How often each case is run.
@@ -197,18 +199,22 @@ pub struct Finding {
     pub what: String,
     /// The failure class, in a word.
     pub class: String,
+    /// The failure class with its particulars: `truncated to 128 bits`.
+    pub class_words: String,
     /// Where the wrong value comes from, in words; empty if that is unknown or has no meaning.
     pub origin: String,
     /// The transition before it, in words; empty if there was none.
     pub transition: String,
-    /// The values that the architecture allows, when they are not shown by lane.
+    /// The values that the architecture allows.
     pub expected: Vec<String>,
-    /// The value found, when it is not shown by lane.
+    /// The value found.
     pub actual: String,
     /// The difference by lane, of those lanes that differ.
     pub lanes: Vec<Lane>,
     /// The sweep point of the pass that showed it; `None` in the unswept pass.
     pub point: Option<u64>,
+    /// A hash of rule, register class, failure class and transition.
+    pub fingerprint: String,
 }
 
 /// A conformance rule.
@@ -225,13 +231,11 @@ pub struct Rule {
 pub struct Lane {
     /// Its index, counted in lanes of 64 bits.
     pub lane: u32,
-    /// The values that the architecture allows.
-    pub expected: Vec<Hex>,
-    /// The value found.
+    /// What it has in the closest of the values that the architecture allows.
+    pub expected: Hex,
+    /// What was found.
     pub actual: Hex,
-    /// The failure class of this lane.
-    pub class: String,
-    /// Where the value found comes from, in words.
+    /// Where that comes from, in words; empty if it does not tell.
     pub origin: String,
 }
 

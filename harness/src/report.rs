@@ -10,6 +10,7 @@ mod style;
 
 use std::io;
 
+pub use failure::plain as failure_text;
 pub use human::Human;
 pub use json::Json;
 pub use junit::Junit;

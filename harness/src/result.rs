@@ -8,7 +8,7 @@ use abi::hyp::{Counters, End, TraceEvent};
 use abi::record::Arrival;
 
 /// One thing that the oracle found wrong.
-pub use crate::events::Finding;
+pub use model::judge::Finding;
 
 /// The state of a case.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]

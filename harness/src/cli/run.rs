@@ -35,7 +35,7 @@ pub(super) fn run(args: &Run) -> Result<Exit> {
     if let Some(shard) = args.shard {
         cases.retain(|case| shard.contains(&case.name));
     }
-    execute(&args.target, args.fault.fault, &args.run, &suite, cases)
+    execute(&args.target, args.fault.fault, &args.run, &suite, cases, None)
 }
 
 /// Runs the command `replay`.
@@ -43,7 +43,7 @@ pub(super) fn replay(args: &Replay) -> Result<Exit> {
     let text = fs::read_to_string(&args.file).with_context(|| format!("cannot read {}", args.file))?;
     let scenario = parse(&name_of_path(args.file.as_str()), args.file.as_str(), &text)?;
     let cases = scenario.cases().into_iter().map(Arc::new).collect();
-    execute(&args.target, args.fault.fault, &args.run, &Suite::embedded()?, cases)
+    execute(&args.target, args.fault.fault, &args.run, &Suite::embedded()?, cases, Some(&args.file))
 }
 
 fn execute(
@@ -52,6 +52,7 @@ fn execute(
     args: &RunArgs,
     suite: &Suite,
     cases: Vec<Arc<Case>>,
+    replayed: Option<&Utf8Path>,
 ) -> Result<Exit> {
     let options = target.options(fault)?;
     if cases.is_empty() {
@@ -71,6 +72,7 @@ fn execute(
         qemu: &qemu,
         runner: &runner,
         stop: &stop,
+        replayed,
     };
     ran.run()
 }
@@ -84,18 +86,20 @@ struct Execution<'a> {
     qemu: &'a Qemu,
     runner: &'a Runner,
     stop: &'a AtomicBool,
+    replayed: Option<&'a Utf8Path>,
 }
 
 impl Execution<'_> {
     fn run(&self) -> Result<Exit> {
         let folder = self.folder()?;
-        let environment = session::environment(
+        let mut environment = session::environment(
             self.options,
             self.runner.target(),
             self.qemu,
             self.cases.len(),
             self.args.repeat,
         );
+        environment.replayed = self.replayed.map(ToString::to_string);
         let mut recorder = Recorder::new(
             environment,
             folder,

@@ -100,6 +100,7 @@ pub(super) fn environment(
         }),
         images,
         host: host(),
+        replayed: None,
         command: std::env::args().collect(),
         repeat,
         started: timestamp(SystemTime::now()),

@@ -115,7 +115,7 @@ impl<'a> Symbols<'a> {
         })
     }
 
-    /// The link-time address of a symbol, by its name as in the file.
+    /// The link-time address of a symbol, by its demangled name.
     #[must_use]
     pub fn address(&self, name: &str) -> Option<u64> {
         self.labels.iter().find(|label| label.name == name).map(|label| label.address)
@@ -189,8 +189,7 @@ mod tests {
 
     /// A function to be found in this very program.
     #[inline(never)]
-    #[unsafe(no_mangle)]
-    extern "C" fn holdfast_symbols_marker(x: u64) -> u64 {
+    fn marker(x: u64) -> u64 {
         inlined(x)
     }
 
@@ -200,7 +199,7 @@ mod tests {
     }
 
     fn own_elf() -> Vec<u8> {
-        assert_eq!(holdfast_symbols_marker(2), 6);
+        assert_eq!(marker(2), 6);
         std::fs::read(std::env::current_exe().unwrap()).unwrap()
     }
 
@@ -208,17 +207,18 @@ mod tests {
     fn finds_function_line_and_inlined_frame() {
         let elf = own_elf();
         let symbols = Symbols::new(&elf).unwrap();
-        let start = symbols.address("holdfast_symbols_marker").unwrap();
+        let name = concat!(module_path!(), "::marker");
+        let start = symbols.address(name).unwrap();
         let at_start = symbols.position(start).unwrap();
-        assert_eq!(at_start.to_string(), "holdfast_symbols_marker");
+        assert_eq!(at_start.to_string(), name);
         let outer = at_start.frames.last().unwrap();
         assert!(outer.file.ends_with("diagnose/symbols.rs"), "{outer:?}");
-        assert_eq!(outer.function, "holdfast_symbols_marker");
+        assert_eq!(outer.function, name);
         let deeper = (start..start + 128)
             .filter_map(|address| symbols.position(address))
             .find(|position| position.frames.first().is_some_and(|frame| frame.function.ends_with("inlined")))
             .expect("the inlined call has instructions of its own");
-        assert_eq!(deeper.symbol, "holdfast_symbols_marker");
+        assert_eq!(deeper.symbol, name);
         assert_eq!(deeper.frames.len(), 2, "{deeper:?}");
     }
 

@@ -28,11 +28,25 @@ pub fn site_address(event: &TraceEvent, space: &Space<'_>) -> Option<u64> {
     space.outermost().filter(|_| offset != 0)?.base.checked_add(offset)
 }
 
-/// The line of the hypervisor that wrote the event.
+/// The line of the hypervisor that the event tells of.
 fn site(event: &TraceEvent, space: &Space<'_>) -> Option<Frame> {
-    let located = space.locate(site_address(event, space)?)?;
-    located.position?.frames.into_iter().next()
+    let mut frames = space.locate(site_address(event, space)?)?.position?.frames;
+    without_tracing(&mut frames);
+    if event.event == Event::Fault as u32 && frames.len() > 1 {
+        // The line of interest is the one that asks whether the fault is on.
+        frames.remove(0);
+    }
+    frames.into_iter().next()
 }
+
+/// Takes away the inlined frames of the tracing itself: what is of interest is who called it.
+pub fn without_tracing(frames: &mut Vec<Frame>) {
+    let caller = frames.iter().position(|frame| !TRACING.iter().any(|file| frame.file.ends_with(file)));
+    frames.drain(..caller.unwrap_or(0));
+}
+
+/// The sources of the tracing: the program counter is read, then the event is written.
+const TRACING: [&str; 2] = ["arch/src/hyp.rs", "reference-hyp/src/trace.rs"];
 
 fn text(event: &TraceEvent, nested: bool, space: &Space<'_>) -> String {
     let Some(kind) = Event::from_u64(u64::from(event.event)) else {
@@ -144,6 +158,17 @@ mod tests {
         );
         assert_eq!(line(Event::Put, 0, [0, 0]), "put              EL0  pc 0x41000010");
         assert_eq!(line(Event::FpSave, el1, [32, 0]), "fp-save          VL 256  L2  pc 0x41000010");
+    }
+
+    #[test]
+    fn the_tracing_is_no_site() {
+        let frame = |file: &str| Frame { file: file.into(), ..Frame::default() };
+        let mut frames = vec![frame("arch/src/hyp.rs"), frame("reference-hyp/src/trace.rs"), frame("a.rs")];
+        without_tracing(&mut frames);
+        assert_eq!(frames, [frame("a.rs")]);
+        let mut only = vec![frame("reference-hyp/src/trace.rs")];
+        without_tracing(&mut only);
+        assert_eq!(only.len(), 1);
     }
 
     #[test]

@@ -7,7 +7,8 @@ impl Environment {
     /// The command that runs the case of this name again; what is the default anyway is left out.
     #[must_use]
     pub fn again(&self, name: &str) -> String {
-        let mut words = vec!["cargo holdfast run".to_owned()];
+        let command = if self.replayed.is_some() { "replay" } else { "run" };
+        let mut words = vec![format!("cargo holdfast {command}")];
         let mut option = |name: &str, value: &str| words.push(format!("--{name} {}", quote(value)));
         if self.target != "reference" {
             option("target", &self.target);
@@ -28,7 +29,7 @@ impl Environment {
         if let Some(fault) = &self.fault {
             option("fault", fault);
         }
-        words.push(quote(name));
+        words.push(quote(self.replayed.as_deref().unwrap_or(name)));
         words.join(" ")
     }
 }
@@ -60,6 +61,16 @@ mod tests {
             "cargo holdfast run --set nested=put-load --depth 2 --fault nv-reload-old \
              'nested::eret_keeps_z[vl=max]'"
         );
+    }
+
+    #[test]
+    fn what_was_replayed_is_replayed() {
+        let environment = Environment {
+            target: "bare".into(),
+            replayed: Some("found/it.toml".into()),
+            ..Environment::default()
+        };
+        assert_eq!(environment.again("it"), "cargo holdfast replay --target bare found/it.toml");
     }
 
     #[test]

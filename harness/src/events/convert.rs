@@ -3,11 +3,13 @@
 
 use abi::hyp::{Counters, Event as TraceKind, TraceEvent};
 use abi::record;
+use model::judge::{LaneDiff, Origin, RegisterName};
+use model::rules;
 use model::scenario::Case as Source;
 use sha2::{Digest as _, Sha256};
 use zerocopy::FromBytes as _;
 
-use super::{Arrival, Case, Counter, Hex, Hypervisor, Position, Scenario, Step, Sweep};
+use super::{Arrival, Case, Counter, Finding, Hex, Hypervisor, Lane, Position, Rule, Scenario, Step, Sweep};
 use crate::diagnose::{Space, esr, trace};
 use crate::result::{CaseResult, HypReport, State, SweepOutcome};
 
@@ -40,7 +42,8 @@ pub fn case<'a>(
 }
 
 fn explain(case: &mut Case, result: &CaseResult, source: Option<&Source>, space: &Space<'_>) {
-    case.findings.clone_from(&result.findings);
+    let point = result.sweep.and_then(|sweep| sweep.failing_point);
+    case.findings = result.findings.iter().map(|found| finding(found, point)).collect();
     case.scenario = source.map(scenario);
     case.unexpected = result.unexpected.as_ref().map(arrival);
     case.console = last_bytes(&result.console, CONSOLE_KEPT).to_owned();
@@ -57,6 +60,9 @@ fn explain(case: &mut Case, result: &CaseResult, source: Option<&Source>, space:
 /// Of a finding the model's; of anything else a hash of how the case ended, without what differs from run to
 /// run (addresses, times).
 fn fingerprint(case: &Case, result: &CaseResult) -> String {
+    if let Some(finding) = case.findings.first() {
+        return finding.fingerprint.clone();
+    }
     let mut parts = vec![case.state.clone()];
     if let Some(arrival) = &result.unexpected {
         parts.push(format!("{:#x}", arrival.vector));
@@ -72,7 +78,77 @@ fn fingerprint(case: &Case, result: &CaseResult) -> String {
         parts.push(result.why.chars().filter(|c| !c.is_ascii_digit()).collect());
     }
     let hash = Sha256::digest(parts.join("\n").as_bytes());
-    hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A finding in words; `point` is the sweep point of the pass that showed it.
+#[must_use]
+pub fn finding(found: &model::judge::Finding, point: Option<u64>) -> Finding {
+    let rule = |id: &&str| Rule {
+        id: (*id).to_owned(),
+        words: rules::get(id).map_or_else(String::new, |rule| rule.text.to_owned()),
+    };
+    let lane = |diff: &LaneDiff| Lane {
+        lane: narrow(diff.lane),
+        expected: Hex(diff.expected),
+        actual: Hex(diff.actual),
+        origin: match diff.origin {
+            Some(origin) => origin.to_string(),
+            None if diff.actual == 0 => "zero".to_owned(),
+            None => String::new(),
+        },
+    };
+    Finding {
+        step: narrow(found.step),
+        op: narrow(found.op),
+        line: found.line,
+        place: found.place.name().to_owned(),
+        rules: found.rules.iter().map(rule).collect(),
+        what: found.what.to_string(),
+        class: found.class.name().to_owned(),
+        class_words: found.class.to_string(),
+        // The lanes tell their own.
+        origin: found.origin.map_or_else(String::new, |origin| Origin { lane: None, ..origin }.to_string()),
+        transition: found.transition.clone().unwrap_or_default(),
+        expected: found.expected.iter().map(|bytes| value(found.what, bytes)).collect(),
+        actual: value(found.what, &found.actual),
+        lanes: found.lanes.iter().map(lane).collect(),
+        point,
+        fingerprint: model::fingerprint::fingerprint(found),
+    }
+}
+
+/// An index, in the width that the log has for it. No program has as many operations.
+fn narrow(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+/// A value for people: in hexadecimal, and in words where there are any.
+fn value(what: RegisterName, bytes: &[u8]) -> String {
+    let significant = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
+    let digits: String = bytes.iter().take(significant).rev().map(|byte| format!("{byte:02x}")).collect();
+    let number = format!("0x{}", if digits.is_empty() { "0" } else { &digits });
+    let Some(word) = bytes.first_chunk().map(|word| u64::from_le_bytes(*word)) else { return number };
+    match what {
+        RegisterName::Esr => format!("{number} ({})", esr::describe(word)),
+        RegisterName::Vl => format!("{number} ({} bits)", word.saturating_mul(8)),
+        RegisterName::Vector => format!("{number} ({})", vector(word)),
+        _ => number,
+    }
+}
+
+/// What an arrival's vector tells.
+fn vector(offset: u64) -> &'static str {
+    match offset {
+        record::VECTOR_NONE => "no exception",
+        record::VECTOR_BOOT => "the image's entry",
+        _ => match offset & 0x780 {
+            0x000..0x200 => "from this level with SP_EL0",
+            0x200..0x400 => "from this level",
+            0x400..0x600 => "from a lower level",
+            _ => "from a lower level in AArch32",
+        },
+    }
 }
 
 fn scenario(source: &Source) -> Scenario {
@@ -152,14 +228,14 @@ fn arrival(arrival: &record::Arrival) -> Arrival {
 /// Where it happened: in the payload, by the last arrival before the failing operation or the one that ended the
 /// case; in the hypervisor, by the trace event that this transition left.
 fn positions(result: &CaseResult, space: &Space<'_>) -> Vec<Position> {
-    let mut positions = Vec::new();
+    let mut positions: Vec<Position> = Vec::new();
     let mut add = |what: &str, address: u64| positions.extend(space.event(what, address));
     let last = match &result.unexpected {
         Some(arrival) => {
             add("taken from", arrival.elr);
             Some(*arrival)
         }
-        None => result.findings.first().and_then(|finding| last_arrival(&result.dump, finding.op)),
+        None => result.findings.first().and_then(|finding| last_arrival(&result.dump, narrow(finding.op))),
     };
     if let Some(arrival) = &last {
         add("left by", arrival.left_pc);
@@ -169,26 +245,28 @@ fn positions(result: &CaseResult, space: &Space<'_>) -> Vec<Position> {
         add("ended at", hyp.end_at[0]);
     }
     let event = last.and_then(|arrival| transition(&hyp.trace, arrival.left_pc));
-    if let Some(event) = event.or(hyp.trace.last())
+    if let Some(event) = event
         && let Some(address) = trace::site_address(event, space)
     {
         let kind = TraceKind::from_u64(u64::from(event.event)).map_or("event", TraceKind::name);
-        add(&format!("in the hypervisor ({kind})"), address);
+        if let Some(mut position) = space.event(&format!("in the hypervisor ({kind})"), address) {
+            trace::without_tracing(&mut position.frames);
+            positions.push(position);
+        }
     }
     positions
 }
 
-/// The event that tells of the transition that left the guest at `pc`: the emulated one if there is one, else
-/// the exit itself.
+/// The event that tells of the transition that left the guest at `pc`: what the hypervisor emulated after the
+/// exit, if anything, else the exit itself.
 fn transition(trace: &[TraceEvent], pc: u64) -> Option<&TraceEvent> {
-    let of_kind = |kinds: &[TraceKind]| {
-        trace
-            .iter()
-            .rev()
-            .find(|event| event.pc == pc && kinds.iter().any(|kind| u64::from(event.event) == *kind as u64))
-    };
-    of_kind(&[TraceKind::NestedEret, TraceKind::NestedException, TraceKind::Inject])
-        .or_else(|| of_kind(&[TraceKind::Exit]))
+    let is = |event: &TraceEvent, kind: TraceKind| u64::from(event.event) == kind as u64;
+    // HVC and SVC leave with the address of the next instruction.
+    let left_here = |event: &TraceEvent| event.pc == pc || event.pc == pc.wrapping_add(4);
+    let exit = trace.iter().rposition(|event| is(event, TraceKind::Exit) && left_here(event))?;
+    let emulated = [TraceKind::NestedEret, TraceKind::NestedException, TraceKind::Inject];
+    let after = trace.get(exit + 1..)?.iter().take_while(|event| !is(event, TraceKind::Exit));
+    after.into_iter().find(|event| emulated.iter().any(|kind| is(event, *kind))).or_else(|| trace.get(exit))
 }
 
 /// The last arrival in the ring that was written before operation `op` was over.
@@ -239,9 +317,37 @@ mod tests {
     }
 
     #[test]
+    fn the_transition_is_what_was_emulated_after_the_exit() {
+        let event = |kind: TraceKind, pc| TraceEvent { event: kind as u32, context: 0, pc, arg: [0; 2] };
+        let trace = [
+            event(TraceKind::Exit, 0x14),
+            event(TraceKind::Traps, 0x14),
+            event(TraceKind::NestedException, 0x800),
+            event(TraceKind::Exit, 0x20),
+            event(TraceKind::Put, 0x20),
+        ];
+        let of = |pc| transition(&trace, pc).map(|event| (event.event, event.pc));
+        assert_eq!(of(0x10), Some((TraceKind::NestedException as u32, 0x800)));
+        assert_eq!(of(0x14), Some((TraceKind::NestedException as u32, 0x800)));
+        assert_eq!(of(0x20), Some((TraceKind::Exit as u32, 0x20)));
+        assert_eq!(of(0x30), None);
+    }
+
+    #[test]
     fn a_cut_text_begins_with_a_character() {
         assert_eq!(last_bytes("aäb", 2), "b");
         assert_eq!(last_bytes("aäb", 9), "aäb");
+    }
+
+    #[test]
+    fn values_have_words_where_there_are_any() {
+        let bytes = |value: u64| value.to_le_bytes();
+        assert_eq!(value(RegisterName::Esr, &bytes(0x6600_0000)), "0x66000000 (EC 0x19 SVE access)");
+        assert_eq!(value(RegisterName::Vl, &bytes(32)), "0x20 (256 bits)");
+        assert_eq!(value(RegisterName::Vector, &bytes(0x1000)), "0x1000 (no exception)");
+        assert_eq!(value(RegisterName::Fpsr, &bytes(0)), "0x00");
+        assert_eq!(value(RegisterName::P(1), &[0x34, 0x12]), "0x1234");
+        assert_eq!(value(RegisterName::Ffr, &[]), "0x0");
     }
 
     #[test]

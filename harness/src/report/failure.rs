@@ -1,7 +1,6 @@
 //! One failure, in the order in which a person needs it: what runs it again, the rule, the difference, the
 //! scenario, the sources, the trace, the fingerprint.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::clean::{last_lines, line};
@@ -33,8 +32,9 @@ pub(super) fn headline(case: &Case) -> String {
     }
 }
 
-/// The failure without colors.
-pub(super) fn plain(environment: &Environment, case: &Case) -> String {
+/// A case that did not pass, as the report for people shows it, without colors.
+#[must_use]
+pub fn plain(environment: &Environment, case: &Case) -> String {
     let mut text = Vec::new();
     let written = write(&mut text, environment, case);
     debug_assert!(written.is_ok(), "a vector takes everything");
@@ -112,27 +112,72 @@ fn findings(to: &mut dyn Write, case: &Case) -> io::Result<()> {
         if finding.lanes.is_empty() {
             values(to, finding)?;
         } else {
-            lanes(to, &finding.lanes)?;
+            lanes(to, finding)?;
         }
     }
-    match case.findings.len().saturating_sub(FINDINGS_SHOWN) {
-        0 => Ok(()),
-        hidden => label(to, "", &format!("{FAINT}and {hidden} further differences{FAINT:#}")),
+    for (class, names) in further(case) {
+        label(to, "", &format!("{FAINT}further {}: {}{FAINT:#}", line(class), line(&names)))?;
     }
+    Ok(())
 }
 
-/// `z3 at L2: stale, this vCPU's fill 1`.
+/// The findings that are not shown, as names of registers by failure class.
+fn further(case: &Case) -> Vec<(&str, String)> {
+    let mut classes: Vec<(&str, Vec<&str>)> = Vec::new();
+    for finding in case.findings.iter().skip(FINDINGS_SHOWN) {
+        match classes.iter_mut().find(|(class, _)| *class == finding.class_words) {
+            Some((_, names)) => names.push(&finding.what),
+            None => classes.push((&finding.class_words, vec![&finding.what])),
+        }
+    }
+    classes.into_iter().map(|(class, names)| (class, ranges(&names))).collect()
+}
+
+/// `z4 z5 z6 ffr` as `z4-6 ffr`.
+fn ranges(names: &[&str]) -> String {
+    let split = |name: &str| -> Option<(String, u32)> {
+        let digits = name.find(|c: char| c.is_ascii_digit())?;
+        let (class, number) = name.split_at(digits);
+        Some((class.to_owned(), number.parse().ok()?))
+    };
+    let mut words: Vec<String> = Vec::new();
+    // Class, first and last number of the range that is still open.
+    let mut open: Option<(String, u32, u32)> = None;
+    let close = |open: &mut Option<(String, u32, u32)>, words: &mut Vec<String>| {
+        if let Some((class, first, last)) = open.take() {
+            words.push(if first == last {
+                format!("{class}{first}")
+            } else {
+                format!("{class}{first}-{last}")
+            });
+        }
+    };
+    for name in names {
+        match (split(name), &mut open) {
+            (Some((class, number)), Some((of, _, last)))
+                if class == *of && last.checked_add(1) == Some(number) =>
+            {
+                *last = number;
+            }
+            (Some((class, number)), _) => {
+                close(&mut open, &mut words);
+                open = Some((class, number, number));
+            }
+            (None, _) => {
+                close(&mut open, &mut words);
+                words.push((*name).to_owned());
+            }
+        }
+    }
+    close(&mut open, &mut words);
+    words.join(" ")
+}
+
+/// `z3 at L2: stale (z3 of this vCPU, generation 1)`.
 fn difference(finding: &Finding) -> String {
-    let mut text = format!("{} at {}: {}", finding.what, finding.place, finding.class);
-    if !finding.origin.is_empty() {
-        let written = write!(text, ", {}", finding.origin);
-        debug_assert!(written.is_ok(), "a string takes everything");
-    }
-    if let Some(point) = finding.point {
-        let written = write!(text, " (sweep point {point})");
-        debug_assert!(written.is_ok(), "a string takes everything");
-    }
-    text
+    let origin = if finding.origin.is_empty() { String::new() } else { format!(" ({})", finding.origin) };
+    let point = finding.point.map_or_else(String::new, |point| format!(", at sweep point {point}"));
+    format!("{} at {}: {}{origin}{point}", finding.what, finding.place, finding.class_words)
 }
 
 fn values(to: &mut dyn Write, finding: &Finding) -> io::Result<()> {
@@ -143,24 +188,20 @@ fn values(to: &mut dyn Write, finding: &Finding) -> io::Result<()> {
     if finding.actual.is_empty() { Ok(()) } else { more(to, &format!("   found {}", line(&finding.actual))) }
 }
 
-fn lanes(to: &mut dyn Write, lanes: &[Lane]) -> io::Result<()> {
-    more(to, &format!("{FAINT}lane  bits       expected            found{FAINT:#}"))?;
-    for lane in lanes.iter().take(LANES_SHOWN) {
-        let low = lane.lane.saturating_mul(64);
+fn lanes(to: &mut dyn Write, finding: &Finding) -> io::Result<()> {
+    let legal = match finding.expected.len() {
+        0 | 1 => String::new(),
+        legal => format!("  (the closest of {legal} legal values)"),
+    };
+    more(to, &format!("{FAINT}lane  bits       expected            found{legal}{FAINT:#}"))?;
+    for lane in finding.lanes.iter().take(LANES_SHOWN) {
+        let Lane { lane: number, expected, actual, origin } = lane;
+        let low = number.saturating_mul(64);
         let bits = format!("{}:{low}", low.saturating_add(63));
-        let mut expected = lane.expected.iter();
-        let first = expected.next().map_or_else(|| "nothing".to_owned(), |hex| format!("{:#018x}", hex.0));
-        let mut origin = line(&lane.class);
-        if !lane.origin.is_empty() {
-            origin = format!("{origin}, {}", line(&lane.origin));
-        }
-        let found = format!("{BAD}{:#018x}{BAD:#}", lane.actual.0);
-        more(to, &format!("{:>4}  {bits:<9}  {first}  {found}  {origin}", lane.lane))?;
-        for other in expected {
-            more(to, &format!("{:>4}  {:<9}  {:#018x}  {FAINT}(also allowed){FAINT:#}", "", "", other.0))?;
-        }
+        let found = format!("{BAD}{actual:#018x}{BAD:#}");
+        more(to, format!("{number:>4}  {bits:<9}  {expected:#018x}  {found}  {}", line(origin)).trim_end())?;
     }
-    match lanes.len().saturating_sub(LANES_SHOWN) {
+    match finding.lanes.len().saturating_sub(LANES_SHOWN) {
         0 => Ok(()),
         hidden => more(to, &format!("{FAINT}and {hidden} further lanes{FAINT:#}")),
     }
@@ -237,4 +278,16 @@ fn console(to: &mut dyn Write, case: &Case) -> io::Result<()> {
         if index == 0 { label(to, "console", text)? } else { more(to, text)? }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consecutive_registers_are_a_range() {
+        assert_eq!(ranges(&["z4", "z5", "z6", "z8", "p0", "p1", "ffr", "fpsr"]), "z4-6 z8 p0-1 ffr fpsr");
+        assert_eq!(ranges(&["z4294967295", "z0", "p99999999999"]), "z4294967295 z0 p99999999999");
+        assert_eq!(ranges(&[]), "");
+    }
 }

@@ -5,7 +5,7 @@
 mod sample;
 
 use harness::events::{Event, EventWriter, Log, read};
-use harness::report::{Human, Json, Junit, Ktap, Reporter, replay};
+use harness::report::{Human, Json, Junit, Ktap, Reporter, failure_text, replay};
 
 /// Renders the log; ANSI escapes are stripped.
 fn render(log: &Log, make: impl for<'a> Fn(&'a mut Vec<u8>) -> Box<dyn Reporter + 'a>) -> String {
@@ -34,6 +34,18 @@ fn human() {
 #[test]
 fn human_all() {
     golden("human_all", &render(&sample::log(), |to| Box::new(Human::new(to, true))));
+}
+
+#[test]
+fn every_failure_class() {
+    let environment = sample::log().environment;
+    let text: Vec<String> = sample::of_each_class()
+        .iter()
+        .map(|found| {
+            failure_text(&environment, &sample::failed(&format!("class::{}", found.class.name()), found))
+        })
+        .collect();
+    golden("failure_classes", &text.join("\n"));
 }
 
 #[test]

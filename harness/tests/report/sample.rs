@@ -1,10 +1,14 @@
 //! A log made by hand: every state, and findings of every shape.
 
+use abi::pattern::Owner;
+use abi::place::Place;
+use abi::sysreg::SysReg;
 use harness::events::{
-    Arrival, Case, Counter, Emulator, Environment, Expectation, Finding, Frame, Hex, Host, Hypervisor, Image,
-    Lane, Log, Position, Rule, SCHEMA_VERSION, Scenario, Step, Summary, Sweep, Trace,
+    Arrival, Case, Counter, Emulator, Environment, Expectation, Frame, Hex, Host, Hypervisor, Image, Log,
+    Position, SCHEMA_VERSION, Scenario, Step, Summary, Sweep, Trace, convert,
 };
 use harness::result::State;
+use model::judge::{FailureClass, Finding as Found, LaneDiff, Origin, RegisterName};
 
 /// The whole log.
 pub(crate) fn log() -> Log {
@@ -47,6 +51,7 @@ fn environment(planned: usize) -> Environment {
         emulator: Some(Emulator { version: "QEMU emulator version 11.1.3".into(), sha256: "ab".repeat(32) }),
         images: vec![Image { name: "scenario".into(), sha256: "cd".repeat(32) }],
         host: Host { os: "linux 6.12".into(), arch: "x86_64".into(), cpus: 2 },
+        replayed: None,
         command: vec!["holdfast".into(), "run".into()],
         repeat: 1,
         started: "2026-01-02T03:04:05Z".into(),
@@ -76,10 +81,6 @@ fn expected(name: &str, state: &State) -> Case {
     Case { expectation: Some(expectation), ..case(name, state) }
 }
 
-fn rule(id: &str, words: &str) -> Rule {
-    Rule { id: id.into(), words: words.into() }
-}
-
 fn scenario() -> Scenario {
     let steps = [
         (14, "L1 fill z p ffr fpsr fpcr"),
@@ -95,49 +96,120 @@ fn scenario() -> Scenario {
     }
 }
 
-/// Lane by lane, every origin that a lane can have, and a set of legal values.
-fn stale(name: &str) -> Case {
-    let lane = |lane: u32, actual: u64, class: &str, origin: &str| Lane {
-        lane,
-        expected: vec![Hex(0x5100_20c0_1234_5678 + (u64::from(lane) << 33))],
-        actual: Hex(actual),
-        class: class.into(),
-        origin: origin.into(),
-    };
-    let mut upper = lane(2, 0x7500_0000_0000_0001, "leaked", "invented upper bits");
-    upper.expected.push(Hex(0));
-    let finding = Finding {
+/// A finding at the third step, without values.
+fn found(rules: &[&'static str], what: RegisterName, class: FailureClass) -> Found {
+    Found {
         step: 2,
         op: 7,
         line: 16,
-        place: "L2".into(),
-        rules: vec![rule("P-81", "L2 sees exactly what L1 left in the registers at its ERET.")],
-        what: "z3".into(),
-        class: "stale".into(),
-        origin: "this vCPU's fill 1 of z3".into(),
-        transition: "eret from L1 to L2".into(),
-        lanes: vec![
-            lane(0, 0x5100_10c0_0000_0001, "stale", "this vCPU's fill 1 of z3, lane 0"),
-            lane(1, 0, "zeroed", ""),
-            upper,
-            lane(3, 0x5100_2148_0000_0002, "swapped", "z5, lane 3"),
-        ],
-        ..Finding::default()
-    };
-    let second = Finding {
-        what: "fpsr".into(),
-        class: "leaked".into(),
-        origin: "the host task".into(),
+        place: Place::L2,
+        rules: rules.to_vec(),
+        what,
+        class,
+        origin: None,
+        expected: Vec::new(),
+        actual: Vec::new(),
         lanes: Vec::new(),
-        expected: vec!["0x8".into(), "0x0".into()],
-        actual: "0x800009f".into(),
-        ..finding.clone()
+        transition: Some("eret L1 -> L2".into()),
+    }
+}
+
+fn word(value: u64) -> Vec<u8> {
+    value.to_le_bytes().to_vec()
+}
+
+/// The word that a fill left in a lane of Z3, and whose it is.
+fn pattern(owner: Owner, generation: u16, reg: u8, lane: u8) -> (u64, Option<Origin>) {
+    let origin = Origin { owner, generation, reg: RegisterName::Z(reg), lane: Some(lane) };
+    (abi::pattern::word(owner, generation, reg, lane), Some(origin))
+}
+
+/// A difference of Z3 in some lanes, each with what was found there.
+fn in_z3(class: FailureClass, lanes: &[(u64, Option<Origin>)]) -> Found {
+    let expected = |lane: usize| pattern(Owner::Scenario, 2, 3, lane as u8).0;
+    let diff = |(lane, (actual, origin)): (usize, &(u64, Option<Origin>))| LaneDiff {
+        lane,
+        expected: expected(lane),
+        actual: *actual,
+        origin: *origin,
     };
+    Found {
+        origin: lanes.first().and_then(|(_, origin)| *origin),
+        expected: vec![(0..lanes.len()).flat_map(|lane| word(expected(lane))).collect()],
+        actual: lanes.iter().flat_map(|(actual, _)| word(*actual)).collect(),
+        lanes: lanes.iter().enumerate().map(diff).collect(),
+        ..found(&["P-81", "P-02"], RegisterName::Z(3), class)
+    }
+}
+
+/// A difference of a register without lanes.
+fn in_word(
+    rule: &'static str,
+    what: RegisterName,
+    class: FailureClass,
+    expected: &[u64],
+    actual: u64,
+) -> Found {
+    Found {
+        expected: expected.iter().copied().map(word).collect(),
+        actual: word(actual),
+        ..found(&[rule], what, class)
+    }
+}
+
+/// One finding of each failure class.
+pub(crate) fn of_each_class() -> Vec<Found> {
+    let lanes = |owner, generation, reg| [0, 1, 2, 3].map(|lane| pattern(owner, generation, reg, lane));
+    let cut = [pattern(Owner::Scenario, 2, 3, 0), pattern(Owner::Scenario, 2, 3, 1), (0, None), (0, None)];
+    let mut truncated = in_z3(FailureClass::Truncated { vl: 128 }, &cut);
+    truncated.lanes.retain(|diff| diff.actual == 0);
+    truncated.origin = None;
+    vec![
+        in_z3(FailureClass::Stale, &lanes(Owner::Scenario, 1, 3)),
+        in_z3(FailureClass::Zeroed, &[(0, None); 4]),
+        truncated,
+        in_z3(FailureClass::Swapped { with: RegisterName::Z(5) }, &lanes(Owner::Scenario, 2, 5)),
+        in_z3(FailureClass::Leaked { owner: Owner::HostTask }, &lanes(Owner::HostTask, 1, 3)),
+        in_word("P-86", RegisterName::Vl, FailureClass::WrongLength, &[32], 64),
+        in_word("P-66", RegisterName::Vector, FailureClass::NotTrapped, &[0x400], 0x1000),
+        in_word("P-65", RegisterName::Vector, FailureClass::Trapped, &[0x1000], 0x400),
+        in_word("P-85", RegisterName::Vector, FailureClass::Misrouted, &[0x400], 0x200),
+        in_word("P-85", RegisterName::Esr, FailureClass::WrongSyndrome, &[0x1fe0_0000], 0x6600_0000),
+        in_word("P-71", RegisterName::Elr, FailureClass::WrongReturn, &[0x4100_2340], 0x4100_2344),
+        in_word("P-87", RegisterName::Control(SysReg::ZcrEl2), FailureClass::WrongControl, &[3], 1),
+        in_word("P-01", RegisterName::Fpsr, FailureClass::Bits, &[0x8, 0], 0x0800_009f),
+        in_z3(FailureClass::Garbage, &[(0xdead_beef, None), (0x1234_5678, None)]),
+    ]
+}
+
+/// A case with this finding alone.
+pub(crate) fn failed(name: &str, found: &Found) -> Case {
+    let finding = convert::finding(found, None);
+    Case {
+        fingerprint: Some(finding.fingerprint.clone()),
+        findings: vec![finding],
+        scenario: Some(scenario()),
+        ..case(name, &State::Fail)
+    }
+}
+
+/// Everything that a failure can have.
+fn stale(name: &str) -> Case {
+    let mixed = [
+        pattern(Owner::Scenario, 1, 3, 0),
+        (0, None),
+        pattern(Owner::Upper, 0, 3, 2),
+        pattern(Owner::Scenario, 2, 5, 3),
+    ];
+    let mut first = in_z3(FailureClass::Stale, &mixed);
+    first.expected.push(vec![0; 32]);
+    let second = in_word("P-01", RegisterName::Fpsr, FailureClass::Bits, &[0x8, 0], 0x0800_009f);
+    let findings = vec![convert::finding(&first, None), convert::finding(&second, None)];
     let frame =
         |function: &str, file: &str, line| Frame { function: function.into(), file: file.into(), line };
     Case {
-        fingerprint: Some("6f1c2a9b".into()),
-        findings: vec![finding, second],
+        fingerprint: findings.first().map(|finding| finding.fingerprint.clone()),
+        findings,
         scenario: Some(scenario()),
         positions: vec![
             Position {
@@ -189,54 +261,19 @@ fn stale(name: &str) -> Case {
 
 /// A value without lanes.
 fn control() -> Case {
-    let finding = Finding {
-        step: 4,
-        line: 18,
-        place: "L1".into(),
-        rules: vec![
-            rule("P-58", "With E2H=1 at EL2 the name ZCR_EL1 reaches ZCR_EL2."),
-            rule("P-87", "ZCR_EL2 and ZCR_EL1 of L2 are separate."),
-        ],
-        what: "zcr_el2".into(),
-        class: "wrong value".into(),
-        expected: vec!["0x3 (LEN=3)".into()],
-        actual: "0x1 (LEN=1)".into(),
-        ..Finding::default()
-    };
-    Case {
-        fingerprint: Some("11223344".into()),
-        findings: vec![finding],
-        scenario: Some(scenario()),
-        ..case("control::zcr_is_separate[l1=vhe]", &State::Fail)
-    }
+    let what = RegisterName::Control(SysReg::ZcrEl2);
+    failed("control::zcr_is_separate[l1=vhe]", &in_word("P-87", what, FailureClass::WrongControl, &[3], 1))
 }
 
 /// Shown by a sweep only.
 fn swept() -> Case {
-    let finding = Finding {
-        line: 16,
-        place: "L2".into(),
-        rules: vec![rule("P-83", "P-80 and P-81 hold if a preemption falls inside the transition.")],
-        what: "p7".into(),
-        class: "leaked".into(),
-        origin: "the sweep's clobber".into(),
-        transition: "eret from L1 to L2".into(),
-        expected: vec!["0x1111".into()],
-        actual: "0x2222".into(),
-        point: Some(17),
-        ..Finding::default()
-    };
+    let class = FailureClass::Leaked { owner: Owner::Clobber };
+    let found = in_word("P-83", RegisterName::P(7), class, &[0x1111], 0x2222);
+    let sweep = Sweep { kind: "step-each".into(), points: 140, points_live: 96, failing_point: Some(17) };
     Case {
-        fingerprint: Some("55667788".into()),
-        findings: vec![finding],
-        sweep: Some(Sweep {
-            kind: "step-each".into(),
-            points: 140,
-            points_live: 96,
-            failing_point: Some(17),
-        }),
-        scenario: Some(scenario()),
-        ..case("nested::preempted_eret", &State::Fail)
+        findings: vec![convert::finding(&found, Some(17))],
+        sweep: Some(sweep),
+        ..failed("nested::preempted_eret", &found)
     }
 }
 
