@@ -33,7 +33,6 @@ use crate::scenario::Case;
 use crate::scenario::step::{EretTarget, Expect, GuestSpec, Interrupt, Step, SweepSpec, Verb};
 use hole::Holes;
 use leave::Resume;
-use stub::StackPointers;
 
 /// Why there is no program.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -110,7 +109,8 @@ struct Compiler<'a> {
     pending: Pending,
     holes: Holes,
     resume: [Option<Resume>; 4],
-    stack_pointers: StackPointers,
+    /// PSTATE.SP at L1: clear in EL2t.
+    sp_el: bool,
     /// The event register of WFE is surely set.
     event: bool,
     /// The compiler set HCR_EL2.TGE for L1.el0 and has to clear it.
@@ -144,7 +144,7 @@ impl<'a> Compiler<'a> {
             pending: Pending::default(),
             holes: Holes::new(),
             resume: [const { None }; 4],
-            stack_pointers: StackPointers::default(),
+            sp_el: true,
             event: false,
             tge_set: false,
             generation: 0,
@@ -266,16 +266,6 @@ impl<'a> Compiler<'a> {
         }
         let bits = u64::from(self.pending.irq) | u64::from(self.pending.serror) << 1;
         self.emit(Code::Pend, [bits, 0, 0, 0, 0]);
-        Ok(())
-    }
-
-    /// Takes back what is pending: a physical interrupt stays so until it is withdrawn.
-    fn withdraw(&mut self) -> Result<(), CompileError> {
-        if self.machine.hooks.irq == IrqSource::Gic && self.place != self.home {
-            return Err(self.wrong("the interrupt comes from the GIC, which only L1 or G reaches"));
-        }
-        self.pending = Pending::default();
-        self.emit(Code::Pend, [0; 5]);
         Ok(())
     }
 

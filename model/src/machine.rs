@@ -206,7 +206,7 @@ pub struct Unavailable {
 impl Machine {
     /// The payload at real EL2 (or EL1) of QEMU, without any hypervisor.
     ///
-    /// The register file at the start is whatever the case before left there, so it is unknown.
+    /// The payload itself zeroes the register file and ZCR_ELx before each case, in the place of a reset.
     ///
     /// # Errors
     ///
@@ -221,7 +221,6 @@ impl Machine {
             return Err(Unavailable { code: skip::NO_VECTOR_LENGTH, why });
         }
         let mut machine = Self::qemu(cpu, guest)?;
-        machine.fp_reset = FpReset::Unknown;
         machine.features.sme = cpu.sme;
         machine.hooks = Hooks {
             doorbell: false,

@@ -3,7 +3,7 @@
 use abi::op::{Auth, Go};
 use abi::place::Place;
 
-use super::leave::{Resume, ResumeAt, level_index, mode};
+use super::leave::{Resume, ResumeAt, level_index, mode_of};
 use super::program::ExceptionCheck;
 use super::stub::{Left, Operands, flags};
 use super::{CompileError, Compiler, skip};
@@ -28,22 +28,18 @@ impl Compiler<'_> {
         }
         self.prepare(to)?;
         let nzcv = flags(self.ops.len(), 1);
-        let m = if to == Place::L1 && !sp_el { pstate::EL2T } else { mode(to) };
-        let spsr = m | pstate::DAIF | nzcv;
+        let spsr = mode_of(to, sp_el) | pstate::DAIF | nzcv;
         let left = self.depart(Go::Eret, [spsr, to as u64, auth as u64], Operands::default())?;
         if self.authentication_fails(auth, left)? {
             return Ok(());
         }
         // ELR_ELx holds what this ERET put there from now on.
         self.resume[level_index(self.place)] = None;
-        if el_of(to) == El::El0 || !sp_el {
-            // The stub gives the place a stack: SP_EL0 is set before the ERET.
-            self.stack_pointers.forget(Place::L2El0);
-        }
         self.event = true;
         self.last_exception = None;
         if let Some(interrupt) = self.interrupt(to, true)? {
-            return self.interrupted(Cause::Interrupt(interrupt), to, nzcv, ResumeAt::Entry, left);
+            let resume = Resume { place: to, nzcv, sp_el, at: ResumeAt::Entry };
+            return self.interrupted(Cause::Interrupt(interrupt), resume, left);
         }
         let what = match auth {
             Auth::Aa => "eretaa",
@@ -71,7 +67,7 @@ impl Compiler<'_> {
         self.last_exception = Some(esr.map(|esr| esr.ec()));
         // Returning from this exception would be illegal again: SPSR_ELx has IL set.
         self.resume[level_index(here)] = None;
-        let spsr = Bits { value: mode(here) | pstate::DAIF | pstate::IL | nzcv, known: pstate::COMPARED };
+        let spsr = Bits { value: self.mode() | pstate::DAIF | pstate::IL | nzcv, known: pstate::COMPARED };
         let check = ExceptionCheck { esr, elr_from_target: true, elr: vec![0], spsr, far: None, hpfar: None };
         self.arrive_by_exception(cause, here, here, left, check)
     }
@@ -109,35 +105,31 @@ impl Compiler<'_> {
             if !masked {
                 return Err(self.wrong("the interrupt is still pending there and would be taken again"));
             }
-            return self.interrupted(Cause::Interrupt(interrupt), to, resume.nzcv, at, left);
+            return self.interrupted(Cause::Interrupt(interrupt), Resume { at, ..resume }, left);
         }
         let x = left.x;
         let ResumeAt::Instruction(insn, operands) = at else {
-            return self.arrive_without_exception("eret back", left, x, to, Some(resume.nzcv), true);
+            return self.arrive_without_exception("eret back", left, x, to, Some(resume.nzcv), resume.sp_el);
         };
         // The instruction runs again, at its own place, with the registers of this stub.
         self.place = to;
+        self.sp_el = resume.sp_el;
         self.settle()?;
         let left = Left { nzcv: resume.nzcv, ..left };
         self.execute(insn, left, operands, true).map(|_| ())
     }
 
-    /// An interrupt that was pending is taken before the first instruction at `to` (rule P-82).
-    fn interrupted(
-        &mut self,
-        cause: Cause,
-        to: Place,
-        nzcv: u64,
-        at: ResumeAt,
-        left: Left,
-    ) -> Result<(), CompileError> {
+    /// An interrupt that was pending is taken before the first instruction at the place returned to (rule P-82).
+    fn interrupted(&mut self, cause: Cause, resume: Resume, left: Left) -> Result<(), CompileError> {
+        let to = resume.place;
         self.place = to;
+        self.sp_el = resume.sp_el;
         self.settle()?;
         let reached = destination(cause, to, &self.controls);
         let esr = syndrome(cause, to, reached);
         self.last_exception = Some(esr.map(|esr| esr.ec()));
-        self.resume[level_index(reached)] = Some(Resume { place: to, nzcv, at });
-        let spsr = Bits { value: mode(to) | pstate::DAIF | nzcv, known: pstate::COMPARED };
+        self.resume[level_index(reached)] = Some(resume);
+        let spsr = Bits { value: self.mode() | pstate::DAIF | resume.nzcv, known: pstate::COMPARED };
         let check = ExceptionCheck { esr, elr_from_target: true, elr: vec![0], spsr, far: None, hpfar: None };
         self.arrive_by_exception(cause, to, reached, left, check)
     }
@@ -191,7 +183,7 @@ impl Compiler<'_> {
         self.last_exception = Some(esr.map(|esr| esr.ec()));
         // The instruction to return to is the failing ERET, of which no step can make sense.
         self.resume[level_index(here)] = None;
-        let spsr = Bits { value: mode(here) | pstate::DAIF | left.nzcv, known: pstate::COMPARED };
+        let spsr = Bits { value: self.mode() | pstate::DAIF | left.nzcv, known: pstate::COMPARED };
         let check =
             ExceptionCheck { esr, elr_from_target: false, elr: vec![0], spsr, far: None, hpfar: None };
         self.arrive_by_exception(cause, here, here, left, check)?;

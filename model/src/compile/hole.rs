@@ -51,7 +51,7 @@ impl Holes {
     }
 }
 
-/// Whose stage 1 translates for a place.
+/// Whose stage 1 translates for a place: the payload has tables for each regime.
 fn regime(place: Place) -> Place {
     match place {
         Place::L1El0 => Place::L1,
@@ -88,17 +88,13 @@ impl Compiler<'_> {
     }
 
     /// The stage that does not map the second hole page at the current place, if one does not.
-    pub(super) fn unmapped_at(&self, place: Place) -> Result<Option<Hole>, CompileError> {
+    pub(super) fn unmapped_at(&self, place: Place) -> Option<Hole> {
         let holds = |hole, owner| self.holes.unmapped.contains(&(hole, owner));
         if holds(Hole::Stage1, regime(place)) {
-            return Ok(Some(Hole::Stage1));
-        }
-        // The payload may share its tables between levels: nobody has said that it does not.
-        if self.holes.unmapped.iter().any(|(hole, _)| *hole == Hole::Stage1) {
-            return Err(self.wrong("the page is unmapped in another level's stage 1: map it there first"));
+            return Some(Hole::Stage1);
         }
         let under_stage2 = matches!(place, Place::L2 | Place::L2El0 | Place::L2b);
-        Ok((under_stage2 && holds(Hole::Stage2, Place::L1)).then_some(Hole::Stage2))
+        (under_stage2 && holds(Hole::Stage2, Place::L1)).then_some(Hole::Stage2)
     }
 
     /// The first-fault load needs Normal memory: of Device memory only the first element is loaded.

@@ -56,6 +56,8 @@ pub(super) struct Resume {
     pub(super) place: Place,
     /// SPSR_ELx.NZCV.
     pub(super) nzcv: u64,
+    /// PSTATE.SP there, if it is L1.
+    pub(super) sp_el: bool,
     /// What ELR_ELx points at.
     pub(super) at: ResumeAt,
 }
@@ -113,7 +115,7 @@ impl Compiler<'_> {
             Verb::Brk(imm) => Insn::Brk(*imm),
             Verb::Undef => Insn::Udf,
             Verb::Abort(hole) => {
-                if self.unmapped_at(self.place)? != Some(*hole) {
+                if self.unmapped_at(self.place) != Some(*hole) {
                     return Err(self.wrong("the page is mapped at this stage: `unmap` it first"));
                 }
                 Insn::Load
@@ -258,7 +260,7 @@ impl Compiler<'_> {
             Insn::Brk(imm) => exception(Cause::Brk(imm)),
             Insn::Udf => exception(Cause::Trap(undefined(place))),
             Insn::Smc(imm) => self.smc(imm),
-            Insn::Load => match self.unmapped_at(place)? {
+            Insn::Load => match self.unmapped_at(place) {
                 Some(hole) => Ok(Outcome::Exception(Cause::Abort(hole, true), operands.x1)),
                 None => {
                     let low = self.holes.load(operands.x1.unwrap_or(SECOND), 8)[0] as u64;
@@ -348,14 +350,14 @@ impl Compiler<'_> {
         let mut through = Box::new(Through::default());
         match touch {
             Touch::LoadQ | Touch::LoadZ => {
-                if let Some(hole) = self.unmapped_at(place)? {
+                if let Some(hole) = self.unmapped_at(place) {
                     return Ok(Outcome::Exception(Cause::Abort(hole, false), Some(x1)));
                 }
                 let len = if touch == Touch::LoadQ { 16 } else { 16 * vq };
                 through.effect = Some(Effect::Load { data: Box::new(self.holes.load(x1, len)), vq });
             }
             Touch::StoreQ => {
-                if let Some(hole) = self.unmapped_at(place)? {
+                if let Some(hole) = self.unmapped_at(place) {
                     return Ok(Outcome::Exception(Cause::AbortWrite(hole), Some(x1)));
                 }
                 let low = self.file.z[30].single(1).ok_or_else(|| {
@@ -395,7 +397,7 @@ impl Compiler<'_> {
             self.wrong("p0 may hold more than one value here, so it governs nothing until it is filled again")
         })?;
         let active = |element: &usize| governing[element / 2] >> (8 * (element % 2)) & 1 != 0;
-        let hole = self.unmapped_at(self.place)?;
+        let hole = self.unmapped_at(self.place);
         let fault = if hole.is_some() { elements / 2 } else { elements };
         let first = (0..elements).find(active);
         if let (Some(hole), Some(first)) = (hole, first)
@@ -432,7 +434,7 @@ impl Compiler<'_> {
         }
         let nzcv = if through.smccc { None } else { Some(left.nzcv) };
         let what = name(insn);
-        self.arrive_without_exception(what, left, x, self.place, nzcv, true)
+        self.arrive_without_exception(what, left, x, self.place, nzcv, self.sp_el)
     }
 
     /// Arrives at `to` by an ERET or by going on.
@@ -446,14 +448,10 @@ impl Compiler<'_> {
         sp_el: bool,
     ) -> Result<(), CompileError> {
         self.transition = Some(Transition { what, from: left.from, to });
-        let arrival = Arrival {
-            vector: VECTOR_NONE,
-            x,
-            sp: sp_el && self.stack_pointers.kept(to),
-            pstate: pstate_at(to, nzcv, sp_el),
-            exception: None,
-        };
+        let arrival =
+            Arrival { vector: VECTOR_NONE, x, sp: true, pstate: pstate_at(to, nzcv, sp_el), exception: None };
         self.place = to;
+        self.sp_el = sp_el;
         self.check(left.op, Expected::Arrival(Box::new(arrival)));
         self.settle()
     }
@@ -468,10 +466,10 @@ impl Compiler<'_> {
 
         let unmasked = matches!(cause, Cause::Interrupt(_)) && taken.insn == Insn::Unmask && !taken.returned;
         let after = preferred_return(cause) == Return::After;
-        // The interrupt is taken on the ISB behind the unmasking MSR or on the instruction after it.
-        let elr = if unmasked { vec![0, 4, 8] } else { vec![if after { 4 } else { 0 }] };
+        // The interrupt is taken on the ISB behind the unmasking MSR, or after it.
+        let elr = if unmasked { vec![0, 4] } else { vec![if after { 4 } else { 0 }] };
         let daif = if unmasked { pstate::D | pstate::F } else { pstate::DAIF };
-        let spsr = Bits { value: mode(from) | daif | left.nzcv, known: pstate::COMPARED };
+        let spsr = Bits { value: self.mode() | daif | left.nzcv, known: pstate::COMPARED };
         let far = taken.far.map(Address::Hole);
         let hpfar = match cause {
             Cause::Abort(Hole::Stage2, _) | Cause::AbortWrite(Hole::Stage2) => far,
@@ -482,7 +480,8 @@ impl Compiler<'_> {
             (_, true) => ResumeAt::Behind,
             _ => ResumeAt::Instruction(taken.insn, taken.operands),
         };
-        self.resume[level_index(to)] = Some(Resume { place: from, nzcv: left.nzcv, at });
+        let sp_el = self.sp_el;
+        self.resume[level_index(to)] = Some(Resume { place: from, nzcv: left.nzcv, sp_el, at });
         let check = ExceptionCheck { esr, elr_from_target: taken.returned, elr, spsr, far, hpfar };
         self.arrive_by_exception(cause, from, to, left, check)
     }
@@ -498,23 +497,26 @@ impl Compiler<'_> {
     ) -> Result<(), CompileError> {
         self.transition = Some(Transition { what: cause_name(cause), from, to });
         let arrival = Arrival {
-            vector: vector(cause, from, true, to),
+            vector: vector(cause, from, self.sp_el, to),
             x: left.x,
-            sp: self.stack_pointers.kept(to),
+            sp: true,
             pstate: pstate_at(to, Some(check.spsr.value & pstate::NZCV), true),
             exception: Some(check),
         };
         self.place = to;
+        self.sp_el = true;
         self.check(left.op, Expected::Arrival(Box::new(arrival)));
-        if let Cause::Interrupt(Interrupt::VirtualSError) = cause {
+        match cause {
+            // The payload withdraws a physical interrupt when it has recorded its arrival.
+            Cause::Interrupt(Interrupt::Irq) => self.pending.irq = false,
+            Cause::Interrupt(Interrupt::SError) => self.pending.serror = false,
             // Taking a virtual SError clears HCR_EL2.VSE.
-            let old = self.controls.el2.hcr;
-            self.controls.el2.hcr = old.written(0, hcr::VSE);
+            Cause::Interrupt(Interrupt::VirtualSError) => {
+                self.controls.el2.hcr = self.controls.el2.hcr.written(0, hcr::VSE);
+            }
+            _ => {}
         }
         self.settle()?;
-        if let Cause::Interrupt(Interrupt::Irq | Interrupt::SError) = cause {
-            self.withdraw()?;
-        }
         if self.tge_set && to == Place::L1 {
             self.tge_set = false;
             self.write_hcr(0, hcr::TGE)?;
@@ -537,6 +539,11 @@ impl Compiler<'_> {
         self.effect(Effect::Narrow(vq))
     }
 
+    /// M[4:0] where the cursor is.
+    pub(super) const fn mode(&self) -> u64 {
+        mode_of(self.place, self.sp_el)
+    }
+
     pub(super) fn reset(&mut self) -> Result<(), CompileError> {
         self.need_doorbell()?;
         if !self.machine.hooks.reset {
@@ -554,7 +561,7 @@ impl Compiler<'_> {
         self.controls = Controls::new(self.machine);
         self.pending = Default::default();
         self.resume = [const { None }; 4];
-        self.stack_pointers = Default::default();
+        self.sp_el = true;
         self.event = false;
         self.tge_set = false;
         self.last_exception = None;
@@ -585,12 +592,13 @@ pub(super) struct Taken {
     pub(super) returned: bool,
 }
 
-/// M[4:0] of a place.
-pub(super) const fn mode(place: Place) -> u64 {
-    match el_of(place) {
-        El::El0 => pstate::EL0T,
-        El::El1 => pstate::EL1H,
-        El::El2 => pstate::EL2H,
+/// M[4:0] of a place; `sp_el` is PSTATE.SP at L1.
+pub(super) const fn mode_of(place: Place, sp_el: bool) -> u64 {
+    match (el_of(place), sp_el) {
+        (El::El0, _) => pstate::EL0T,
+        (El::El1, _) => pstate::EL1H,
+        (El::El2, true) => pstate::EL2H,
+        (El::El2, false) => pstate::EL2T,
     }
 }
 

@@ -104,7 +104,6 @@ impl Compiler<'_> {
         }
         let vmid = if wanted == Place::L2b { 2 } else { 1 };
         self.emit(abi::op::Code::Bank, [vmid, 0, 0, 0, 0]);
-        self.stack_pointers.forget(Place::L2);
         self.resume[super::leave::level_index(Place::L2)] = None;
         self.resume[super::leave::level_index(Place::L2b)] = None;
         self.controls.installed = wanted;

@@ -1,4 +1,4 @@
-//! What the payload's stubs load and leave: general-purpose registers, flags and stack pointers.
+//! What the payload's entry stubs load: general-purpose registers and flags.
 
 use abi::op::{Code, Go, GprImage, flag};
 use abi::pattern;
@@ -31,36 +31,6 @@ pub(super) struct Left {
     pub(super) nzcv: u64,
 }
 
-/// Which place last ran on each stack pointer: its arrival stub finds there what its entry stub left.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct StackPointers([Option<Place>; 4]);
-
-impl StackPointers {
-    fn index(place: Place) -> usize {
-        match place {
-            Place::L1 => 0,
-            Place::L2 | Place::L2b => 1,
-            Place::G => 2,
-            Place::L1El0 | Place::L2El0 | Place::GEl0 => 3,
-        }
-    }
-
-    /// The place is left.
-    pub(super) fn leave(&mut self, place: Place) {
-        self.0[Self::index(place)] = Some(place);
-    }
-
-    /// The stack pointer of `place` is set from elsewhere.
-    pub(super) fn forget(&mut self, place: Place) {
-        self.0[Self::index(place)] = None;
-    }
-
-    /// Whether nobody touched it since the place was left.
-    pub(super) fn kept(&self, place: Place) -> bool {
-        self.0[Self::index(place)] == Some(place)
-    }
-}
-
 impl Compiler<'_> {
     /// Emits a `Go` with registers that no other has.
     pub(super) fn depart(&mut self, go: Go, arg: [u64; 3], operands: Operands) -> Result<Left, CompileError> {
@@ -85,7 +55,6 @@ impl Compiler<'_> {
         self.windows += usize::from(swept);
         let flags = if swept { flag::WINDOW } else { 0 };
         self.emit_with_data(Code::Go, [go as u64, arg[0], arg[1], arg[2], 0], flags, data, data_len);
-        self.stack_pointers.leave(self.place);
         Ok(Left { op, from: self.place, x, nzcv: image.nzcv })
     }
 }

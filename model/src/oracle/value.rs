@@ -156,6 +156,28 @@ impl Value {
         }
     }
 
+    /// An instruction copied the bits below `vq` quadwords of `source`, which may have several legal values.
+    ///
+    /// That both registers then have the same one of them is not kept: the set is larger than it need be.
+    pub fn copy(&mut self, vq: usize, source: &Self) {
+        let mut bases: Vec<Slices> = Vec::new();
+        for (base, cut) in source.pairs() {
+            let value = cut_at(base, cut.min(vq));
+            if !bases.contains(&value) {
+                bases.push(value);
+            }
+        }
+        self.write_any(vq, &bases);
+        for (slice, options) in source.loose.range(..vq) {
+            let may_be_cut = source.cuts.iter().any(|cut| cut <= *slice);
+            let mut options = options.clone();
+            if may_be_cut && !options.is_empty() {
+                options.push(0);
+            }
+            self.loosen(*slice, options);
+        }
+    }
+
     /// Lets one slice be any of `alternatives`; none stands for any value at all.
     pub fn loosen(&mut self, slice: usize, alternatives: Vec<u128>) {
         self.loose.insert(slice, alternatives);
@@ -368,6 +390,27 @@ mod tests {
         assert!(value.clone().observe(4, &cut_at(&pattern(7), 4)));
         assert!(value.observe(4, &cut_at(&pattern(7), 1)));
         assert!(!value.observe(4, &cut_at(&pattern(7), 4)));
+    }
+
+    #[test]
+    fn a_copy_may_be_whatever_its_source_may_be() {
+        let mut source = Value::zero(Kind::Vector);
+        source.write(4, &pattern(7));
+        source.narrow(2);
+        let mut copy = Value::zero(Kind::Vector);
+        copy.write(16, &pattern(100));
+        copy.copy(3, &source);
+        let mut kept = pattern(100);
+        kept[..3].copy_from_slice(&pattern(7)[..3]);
+        assert!(copy.clone().observe(16, &kept));
+        kept[2] = 0;
+        assert!(copy.clone().observe(16, &kept));
+        assert!(copy.clone().observe(16, &cut_at(&kept, 3)));
+        kept[1] = 0;
+        assert!(!copy.observe(16, &kept));
+        let mut unknown = Value::zero(Kind::Predicate);
+        unknown.copy(2, &Value::unknown(Kind::Predicate));
+        assert!(unknown.is_open(1) && !unknown.is_open(2));
     }
 
     #[test]
