@@ -150,15 +150,15 @@ fn rust_target() -> Check {
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output();
-    let installed = output.is_ok_and(|output| {
-        output.status.success() && Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir()
-    });
-    if installed {
-        Check { name, health: Health::Good, found: TARGET.to_owned(), mend: String::new() }
-    } else {
-        let mend = format!("rustup target add {TARGET}");
-        Check { name, health: Health::Absent, found: format!("{TARGET} is not installed"), mend }
+    let check = |health, found: String, mend: String| Check { name, health, found, mend };
+    let output = match output {
+        Ok(output) => output,
+        Err(error) => return check(Health::Absent, format!("rustc does not start: {error}"), String::new()),
+    };
+    if output.status.success() && Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir() {
+        return check(Health::Good, TARGET.to_owned(), String::new());
     }
+    check(Health::Absent, format!("{TARGET} is not installed"), format!("rustup target add {TARGET}"))
 }
 
 fn processors() -> Check {
@@ -189,12 +189,14 @@ fn space(cache: Option<&Path>) -> Check {
 
 fn kvm() -> Check {
     const PATH: &str = "/dev/kvm";
-    let found = match OpenOptions::new().read(true).write(true).open(PATH) {
-        Ok(_) => format!("{PATH} opens ({} host)", std::env::consts::ARCH),
-        Err(_) if fs::metadata(PATH).is_err() => format!("no {PATH}"),
-        Err(error) => format!("{PATH}: {error}"),
+    let host = std::env::consts::ARCH;
+    let (health, found) = match OpenOptions::new().read(true).write(true).open(PATH) {
+        Ok(_) if host == "aarch64" => (Health::Good, format!("{PATH} opens")),
+        Ok(_) => (Health::Absent, format!("{PATH} opens, but this is no arm64 host: {host}")),
+        Err(_) if fs::metadata(PATH).is_err() => (Health::Absent, format!("no {PATH}")),
+        Err(error) => (Health::Absent, format!("{PATH}: {error}")),
     };
-    Check { name: "KVM", health: Health::Absent, found, mend: String::new() }
+    Check { name: "KVM", health, found, mend: String::new() }
 }
 
 #[cfg(test)]

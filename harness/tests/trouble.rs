@@ -1,6 +1,7 @@
 //! What becomes of a run when its machines do not behave.
 //!
 //! These tests kill processes that this one started: they share a file, and with it a process, with no others.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 use std::fs;
