@@ -1,7 +1,7 @@
 //! The two hole pages: what is in them, and what of them is mapped for whom.
 
+use abi::job::HOLE_WORD;
 use abi::op::{Code, Hole};
-use abi::pattern;
 use abi::place::Place;
 
 use super::{CompileError, Compiler, skip};
@@ -12,13 +12,11 @@ pub const HOLE_LEN: usize = 0x2000;
 /// Where the second page begins: the one that can be unmapped.
 pub(super) const SECOND: u64 = 0x1000;
 
-/// What lies in the hole pages when a case begins. The harness writes it, so that a load that was suppressed,
-/// or that came from elsewhere, is seen.
+/// What lies in the hole pages at the start of every pass. The payload writes it, so that a load that was
+/// suppressed, or that came from elsewhere, is seen.
 #[must_use]
 pub fn hole_image() -> Vec<u8> {
-    (0..HOLE_LEN as u64 / 8)
-        .flat_map(|word| pattern::mix(0x484f_4c45_0000_0000 | word).to_le_bytes())
-        .collect()
+    (0..HOLE_LEN as u64 / 8).flat_map(|word| (HOLE_WORD + word).to_le_bytes()).collect()
 }
 
 /// What the compiler knows of the hole pages.
