@@ -1,5 +1,5 @@
 //! Harness.
-#![warn(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod cli;
 pub mod diagnose;
