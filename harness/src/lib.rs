@@ -1,6 +1,7 @@
 //! Harness.
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod cli;
 pub mod diagnose;
 pub mod doctor;

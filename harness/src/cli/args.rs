@@ -2,6 +2,7 @@
 
 use abi::doorbell::{Disturbance, Sweep};
 use abi::fault::Fault;
+use abi::hyp::{Nested, Restore};
 use camino::Utf8PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
@@ -49,6 +50,9 @@ pub(super) enum Command {
     /// Run the suite against each fault of the reference hypervisor: which does it notice?
     #[command(after_help = MUTANTS_EXAMPLES)]
     Mutants(Mutants),
+    /// Count what each strategy costs for each L1-L2-L1 round trip: exactly, by instructions
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(Bench),
     /// Say what this machine can run, and why not the rest
     Doctor(Doctor),
 }
@@ -69,6 +73,7 @@ Examples:
   holdfast list nested::            cases of an area
   holdfast list --format names      names alone
   holdfast list --rules             for every rule the cases that check it
+  holdfast list --windows vl::      what a sweep steps through
   holdfast list --faults            the bugs that can be injected";
 
 const EXPLAIN_EXAMPLES: &str = "\
@@ -82,6 +87,12 @@ Examples:
   holdfast mutants                         all faults, all cases
   holdfast mutants nv-reload-old           one fault
   holdfast mutants --filter nested::       all faults against some cases";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  holdfast bench                        put-load against elide, by vector length and depth
+  holdfast bench --depth 1 --vl 512     one depth, one length
+  holdfast bench --restore eager        with eager restore";
 
 /// `run`.
 #[derive(Args, Debug)]
@@ -205,6 +216,9 @@ pub(super) struct List {
     /// For every rule the cases that check it, or why there is none
     #[arg(long)]
     pub(super) rules: bool,
+    /// The windows that a sweep of the case has, by the lines of their steps
+    #[arg(long, conflicts_with_all = ["rules", "faults"])]
+    pub(super) windows: bool,
     /// The faults that `--fault` and `mutants` know
     #[arg(long, conflicts_with = "rules")]
     pub(super) faults: bool,
@@ -261,16 +275,39 @@ pub(super) struct Mutants {
     pub(super) all: bool,
     /// What to print
     #[arg(long, default_value = "human")]
-    pub(super) format: MutantsFormat,
+    pub(super) format: PlainFormat,
 }
 
-/// Formats of `mutants`.
+/// Formats of `mutants` and `bench`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum MutantsFormat {
+pub(super) enum PlainFormat {
     /// For people
     Human,
     /// JSON lines that end with a summary
     Json,
+}
+
+/// `bench`.
+#[derive(Args, Debug)]
+pub(super) struct Bench {
+    /// Copies of the reference hypervisor below L1 [default: 1 2 3 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4))]
+    pub(super) depth: Vec<u32>,
+    /// Vector lengths in bits [default: 128 256 512 2048]
+    #[arg(long, value_name = "BITS", value_parser = vector_length)]
+    pub(super) vl: Vec<u32>,
+    /// When FP state is restored [default: lazy]
+    #[arg(long, value_name = "WHEN", value_parser = restore())]
+    pub(super) restore: Vec<Restore>,
+    /// What nested transitions do to it [default: put-load and elide]
+    #[arg(long, value_name = "WHAT", value_parser = nested())]
+    pub(super) nested: Vec<Nested>,
+    /// Do not fetch a private QEMU if this machine has none that will do
+    #[arg(long)]
+    pub(super) no_provision: bool,
+    /// What to print
+    #[arg(long, default_value = "human")]
+    pub(super) format: PlainFormat,
 }
 
 /// `doctor`.
@@ -325,6 +362,24 @@ fn disturbance() -> impl clap::builder::TypedValueParser<Value = Disturbance> {
 fn fault() -> impl clap::builder::TypedValueParser<Value = Fault> {
     PossibleValuesParser::new(Fault::ALL.iter().map(|fault| fault.name()))
         .try_map(|name| Fault::ALL.iter().copied().find(|fault| fault.name() == name).ok_or("no such fault"))
+}
+
+fn restore() -> impl clap::builder::TypedValueParser<Value = Restore> {
+    PossibleValuesParser::new(Restore::ALL.iter().map(|value| value.name())).try_map(|name| {
+        Restore::ALL.iter().copied().find(|value| value.name() == name).ok_or("no such value")
+    })
+}
+
+fn nested() -> impl clap::builder::TypedValueParser<Value = Nested> {
+    PossibleValuesParser::new(Nested::ALL.iter().map(|value| value.name()))
+        .try_map(|name| Nested::ALL.iter().copied().find(|value| value.name() == name).ok_or("no such value"))
+}
+
+fn vector_length(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(bits) if bits.is_power_of_two() && (128..=2048).contains(&bits) => Ok(bits),
+        _ => Err("expected 128, 256, 512, 1024 or 2048".to_owned()),
+    }
 }
 
 fn setting(text: &str) -> Result<String, SetError> {

@@ -4,15 +4,21 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
+use abi::doorbell::Sweep;
 use abi::fault::Fault;
 use anyhow::Result;
+use model::compile::Program;
 use model::rules::{self, Rule};
 use model::scenario::Case;
 use serde::Serialize;
 
 use super::args::{List, ListFormat};
 use super::exit::Exit;
+use crate::options::Options;
+use crate::qemu::Version;
+use crate::runner::{Sweeping, Work, plan};
 use crate::suite::{Suite, select};
+use crate::target::{Target, TargetConfig};
 
 /// Case names of a rule that are shown to people.
 const NAMES_SHOWN: usize = 4;
@@ -25,6 +31,9 @@ pub(super) fn run(args: &List, to: &mut dyn Write) -> Result<Exit> {
     let cases = select(&Suite::embedded()?.cases(), &args.filters);
     if args.rules {
         return rules(args.format, &cases, to);
+    }
+    if args.windows {
+        return windows(args.format, cases, to);
     }
     match args.format {
         ListFormat::Names => {
@@ -62,6 +71,47 @@ fn people(cases: &[Arc<Case>], to: &mut dyn Write) -> Result<()> {
     }
     writeln!(to, "{} in {}", count(cases.len(), "case"), count(by_scenario.len(), "scenario"))?;
     Ok(())
+}
+
+/// The windows of every case, as the reference hypervisor's payload would open them in a sweep.
+fn windows(format: ListFormat, cases: Vec<Arc<Case>>, to: &mut dyn Write) -> Result<Exit> {
+    let options = Options::default();
+    let target = Target::new(TargetConfig::new(&options), Version::FULL)?;
+    let sweeping = Sweeping { kind: Some(Sweep::StepAll), disturbance: None };
+    let planned = plan(cases, &target, sweeping, options.workers);
+    let mut total = 0;
+    for planned in &planned {
+        let name = planned.case.name.as_str();
+        let (windows, lines, why) = match &planned.work {
+            Work::Run(job) => (job.program.windows, lines(&job.program), String::new()),
+            Work::Settled(state, why) => (0, Vec::new(), format!("{state}: {why}")),
+        };
+        total += windows;
+        match format {
+            ListFormat::Json => line(to, &WindowsLine { name, windows, lines, why })?,
+            ListFormat::Names => writeln!(to, "{windows} {name}")?,
+            ListFormat::Human if why.is_empty() => {
+                let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+                writeln!(to, "{windows:>3}  {name}  lines {}", lines.join(" "))?;
+            }
+            ListFormat::Human => writeln!(to, "  -  {name}  {why}")?,
+        }
+    }
+    match format {
+        ListFormat::Json => line(to, &Line::WindowsSummary { cases: planned.len(), windows: total })?,
+        ListFormat::Human => writeln!(to, "{} in {}", count(total, "window"), count(planned.len(), "case"))?,
+        ListFormat::Names => {}
+    }
+    Ok(if planned.is_empty() { Exit::NothingRan } else { Exit::Success })
+}
+
+/// The lines of the steps that lie in a window.
+fn lines(program: &Program) -> Vec<u32> {
+    let in_window = program.ops.iter().filter(|op| op.flags & abi::op::flag::WINDOW != 0);
+    let mut lines: Vec<u32> =
+        in_window.filter_map(|op| program.steps.get(usize::from(op.step))).map(|note| note.line).collect();
+    lines.dedup();
+    lines
 }
 
 fn needs(case: &Case) -> String {
@@ -161,6 +211,8 @@ enum Line {
     #[serde(rename = "summary")]
     Summary { cases: usize },
     #[serde(rename = "summary")]
+    WindowsSummary { cases: usize, windows: usize },
+    #[serde(rename = "summary")]
     RulesSummary { rules: usize, checked: usize },
     #[serde(rename = "summary")]
     FaultsSummary { faults: usize },
@@ -192,6 +244,15 @@ impl<'a> CaseLine<'a> {
             steps: case.steps.len(),
         }
     }
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "windows")]
+struct WindowsLine<'a> {
+    name: &'a str,
+    windows: usize,
+    lines: Vec<u32>,
+    why: String,
 }
 
 #[derive(Serialize)]

@@ -15,7 +15,7 @@ use anyhow::{Result, bail};
 use model::scenario::Case;
 use serde::Serialize;
 
-use super::args::{Mutants, MutantsFormat};
+use super::args::{Mutants, PlainFormat};
 use super::exit::Exit;
 use super::session::{self, say};
 use crate::options::{Options, TargetKind};
@@ -32,6 +32,8 @@ const LIMIT_MIN: Duration = Duration::from_millis(100);
 /// Cases that hang with one fault before the rest of its run is given up: a hypervisor that is dead for
 /// good would cost seconds for every case and tell nothing new.
 const HANGS_MAX: u32 = 32;
+/// Cases that do not pass without a fault of which the names are shown.
+const UNFIT_SHOWN: usize = 5;
 
 /// Runs the command.
 pub(super) fn run(args: &Mutants, to: &mut dyn Write) -> Result<Exit> {
@@ -50,11 +52,14 @@ pub(super) fn run(args: &Mutants, to: &mut dyn Write) -> Result<Exit> {
         say("no case passes without a fault: there is nothing that could notice one");
         return Ok(Exit::NothingRan);
     }
-    for (name, state) in &clean.unfit {
+    for (name, state) in clean.unfit.iter().take(UNFIT_SHOWN) {
         say(&format!("{name} is {state} without any fault: it cannot notice one"));
     }
+    if clean.unfit.len() > UNFIT_SHOWN {
+        say(&format!("and {} more do not pass without a fault", clean.unfit.len() - UNFIT_SHOWN));
+    }
     let mut printer = Printer { to, format: args.format, all: args.all };
-    let mut total = Total::default();
+    let mut total = Total { unfit: clean.unfit.len(), ..Total::default() };
     for fault in &faults {
         let outcome = hunt.fault(*fault, &clean)?;
         if signal.load(Ordering::Relaxed) {
@@ -65,7 +70,7 @@ pub(super) fn run(args: &Mutants, to: &mut dyn Write) -> Result<Exit> {
         printer.outcome(&outcome)?;
     }
     printer.total(&total, begun.elapsed())?;
-    let whole = total.killed == total.faults && total.reached == total.faults;
+    let whole = total.killed == total.faults && total.reached == total.faults && total.unfit == 0;
     Ok(if whole { Exit::Success } else { Exit::Nonconformant })
 }
 
@@ -104,6 +109,8 @@ struct Outcome {
 
 #[derive(Debug, Default)]
 struct Total {
+    /// Cases that do not pass without a fault.
+    unfit: usize,
     faults: usize,
     reached: usize,
     killed: usize,
@@ -230,13 +237,13 @@ impl Total {
 
 struct Printer<'a> {
     to: &'a mut dyn Write,
-    format: MutantsFormat,
+    format: PlainFormat,
     all: bool,
 }
 
 impl Printer<'_> {
     fn outcome(&mut self, outcome: &Outcome) -> Result<()> {
-        if self.format == MutantsFormat::Json {
+        if self.format == PlainFormat::Json {
             return self.line(&FaultLine::of(outcome));
         }
         let (word, style) = outcome.verdict();
@@ -268,8 +275,9 @@ impl Printer<'_> {
 
     fn total(&mut self, total: &Total, wall: Duration) -> Result<()> {
         let wall_s = wall.as_secs_f64();
-        if self.format == MutantsFormat::Json {
+        if self.format == PlainFormat::Json {
             return self.line(&SummaryLine {
+                unfit: total.unfit,
                 faults: total.faults,
                 reached: total.reached,
                 killed: total.killed,
@@ -279,7 +287,7 @@ impl Printer<'_> {
                 wall_s,
             });
         }
-        let Total { faults, reached, killed, survivors, unreached } = total;
+        let Total { faults, reached, killed, survivors, unreached, .. } = total;
         writeln!(
             self.to,
             "\n{faults} faults, {reached} reached, {killed} killed: {:.1} % in {wall_s:.1} s",
@@ -344,6 +352,7 @@ impl<'a> FaultLine<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "summary")]
 struct SummaryLine<'a> {
+    unfit: usize,
     faults: usize,
     reached: usize,
     killed: usize,
@@ -369,7 +378,7 @@ mod tests {
         }
     }
 
-    fn print(format: MutantsFormat, outcomes: &[Outcome]) -> String {
+    fn print(format: PlainFormat, outcomes: &[Outcome]) -> String {
         let mut bytes = Vec::new();
         let mut printer = Printer { to: &mut bytes, format, all: false };
         let mut total = Total::default();
@@ -383,7 +392,7 @@ mod tests {
 
     #[test]
     fn killers_are_named_by_scenario() {
-        let text = print(MutantsFormat::Human, &[outcome(5, &["a::b[x=1]", "a::b[x=2]", "a::c"])]);
+        let text = print(PlainFormat::Human, &[outcome(5, &["a::b[x=1]", "a::b[x=2]", "a::c"])]);
         assert!(text.contains("killed    nv-flag-sticky"), "{text}");
         assert!(text.contains("a::b (2)\n") && text.contains("a::c (1)\n"), "{text}");
         assert!(text.contains("1 faults, 1 reached, 1 killed: 100.0 %"), "{text}");
@@ -391,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_survivor_and_an_unreached_fault_are_told_apart() {
-        let text = print(MutantsFormat::Human, &[outcome(5, &[]), outcome(0, &[])]);
+        let text = print(PlainFormat::Human, &[outcome(5, &[]), outcome(0, &[])]);
         assert!(text.contains("survived: nv-flag-sticky\nunreached: nv-flag-sticky"), "{text}");
         assert!(text.contains("0.0 %"), "{text}");
     }
@@ -405,7 +414,7 @@ mod tests {
 
     #[test]
     fn json_ends_with_a_summary() {
-        let text = print(MutantsFormat::Json, &[outcome(5, &["a::b"])]);
+        let text = print(PlainFormat::Json, &[outcome(5, &["a::b"])]);
         let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
         assert_eq!(last["type"], "summary");
         assert_eq!((last["faults"].as_u64(), last["killed"].as_u64()), (Some(1), Some(1)));

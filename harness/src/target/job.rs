@@ -9,7 +9,7 @@ use model::compile::Program;
 use model::scenario::step::{GuestSpec, L1Mode};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
-use super::{Layer, Target, TargetError, VL_MAX};
+use super::{Target, TargetError, VL_MAX};
 use crate::image::ALIGN;
 use crate::memory::GuestMemory;
 use crate::qemu::command::SLOT_SIZE;
@@ -163,7 +163,7 @@ impl Target {
             guest_entry: base,
             guest_base: base,
             guest_size: above.len() as u64 * SLOT_SIZE,
-            guest_text_size: above.first().map_or(0, text_size),
+            guest_text_size: ALIGN,
             vq_max: u64::from(vl_max / 128),
             restore: config.strategy.restore as u64,
             nested: config.strategy.nested as u64,
@@ -175,9 +175,4 @@ impl Target {
             ..HypJob::new_zeroed()
         }
     }
-}
-
-/// The text of an image, which is the first [`ALIGN`] bytes of every one.
-fn text_size(layer: &Layer) -> u64 {
-    layer.image.text_size().min(ALIGN)
 }
