@@ -81,8 +81,7 @@ impl<'a> Recorder<'a> {
             open: HashMap::new(),
             summary: Summary::default(),
         };
-        let environment = recorder.environment.clone();
-        recorder.report(|reporter| reporter.environment(&environment))?;
+        report(&mut recorder.reporters, |reporter| reporter.environment(&recorder.environment))?;
         Ok(recorder)
     }
 
@@ -124,7 +123,7 @@ impl<'a> Recorder<'a> {
         self.summary.count(&state);
         let points = case.sweep.as_ref().map_or(0, |sweep| sweep.points);
         self.summary.sweep_points = self.summary.sweep_points.saturating_add(points);
-        self.report(|reporter| reporter.case(&case))?;
+        report(&mut self.reporters, |reporter| reporter.case(&case))?;
         Ok(state)
     }
 
@@ -134,31 +133,31 @@ impl<'a> Recorder<'a> {
     ///
     /// If something cannot be written.
     pub fn end(mut self, wall_s: f64, stopped: bool) -> Result<(Summary, RunFolder), RecordError> {
-        // A run that was stopped may have run some cases, but not often enough.
         self.summary.stopped = stopped;
         self.summary.wall_s = wall_s;
         let summary = self.summary;
-        self.report(|reporter| reporter.end(Some(&summary)))?;
+        // The log comes first: a report that cannot be written can be made from it later.
         self.log.summary(summary)?;
+        report(&mut self.reporters, |reporter| reporter.end(Some(&summary)))?;
         Ok((summary, self.folder))
     }
+}
 
-    /// Shows something to every reporter. One whose reader went away (`holdfast run | head`) is dropped.
-    fn report(
-        &mut self,
-        mut show: impl FnMut(&mut dyn Reporter) -> io::Result<()>,
-    ) -> Result<(), RecordError> {
-        let mut error = None;
-        self.reporters.retain_mut(|reporter| match show(reporter.as_mut()) {
-            Ok(()) => true,
-            Err(gone) if gone.kind() == io::ErrorKind::BrokenPipe => false,
-            Err(other) => {
-                error = Some(other);
-                false
-            }
-        });
-        error.map_or(Ok(()), |error| Err(RecordError::Report(error)))
-    }
+/// Shows something to every reporter. One whose reader went away (`holdfast run | head`) is dropped.
+fn report<'a>(
+    reporters: &mut Vec<Box<dyn Reporter + 'a>>,
+    mut show: impl FnMut(&mut dyn Reporter) -> io::Result<()>,
+) -> Result<(), RecordError> {
+    let mut error = None;
+    reporters.retain_mut(|reporter| match show(reporter.as_mut()) {
+        Ok(()) => true,
+        Err(gone) if gone.kind() == io::ErrorKind::BrokenPipe => false,
+        Err(other) => {
+            error = Some(other);
+            false
+        }
+    });
+    error.map_or(Ok(()), |error| Err(RecordError::Report(error)))
 }
 
 impl Runs {

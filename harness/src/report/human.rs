@@ -126,18 +126,29 @@ impl<W: Write> Human<W> {
     fn failures(&mut self) -> io::Result<()> {
         // Worst last, so that it stands nearest to the prompt.
         self.groups.sort_by_key(|group| group.state.severity());
+        writeln!(self.to)?;
         let shown_in_full = if self.all { usize::MAX } else { KINDS_SHOWN };
         let brief = self.groups.len().saturating_sub(shown_in_full);
         for (index, group) in self.groups.iter().enumerate() {
-            writeln!(self.to)?;
             if index < brief || (group.state == State::Xfail && !self.all) {
                 let mark = style::of(&group.state);
                 let (name, headline) = (line(&group.first.name), failure::headline(&group.first));
-                writeln!(self.to, "{mark}{}{mark:#} {name}: {headline}", group.state)?;
+                let alike = match group.others.len() {
+                    0 => String::new(),
+                    others => format!("  {FAINT}and {others} alike{FAINT:#}"),
+                };
+                writeln!(self.to, "{mark}{}{mark:#} {name}: {headline}{alike}", group.state)?;
             } else {
+                writeln!(self.to)?;
                 failure::write(&mut self.to, &self.environment, &group.first)?;
+                others(&mut self.to, &group.others)?;
             }
-            others(&mut self.to, &group.others, self.all)?;
+        }
+        if brief > 0 {
+            writeln!(
+                self.to,
+                "\n{FAINT}{brief} kinds of failure in one line each: --all shows everything{FAINT:#}"
+            )?;
         }
         Ok(())
     }
@@ -233,16 +244,15 @@ fn area(name: &str) -> &str {
     scenario.rsplit_once("::").map_or(scenario, |(area, _)| area)
 }
 
-fn others(to: &mut dyn Write, names: &[String], all: bool) -> io::Result<()> {
+fn others(to: &mut dyn Write, names: &[String]) -> io::Result<()> {
     if names.is_empty() {
         return Ok(());
     }
     writeln!(to, "  {LABEL}alike{LABEL:#}       {} more with this fingerprint", names.len())?;
-    let shown = if all { names.len() } else { NAMES_SHOWN.min(names.len()) };
-    for name in names.iter().take(shown) {
+    for name in names.iter().take(NAMES_SHOWN) {
         writeln!(to, "  {:<11} {}", "", line(name))?;
     }
-    match names.len() - shown {
+    match names.len().saturating_sub(NAMES_SHOWN) {
         0 => Ok(()),
         hidden => writeln!(to, "  {:<11} {FAINT}and {hidden} more (--all shows them){FAINT:#}", ""),
     }
