@@ -179,7 +179,7 @@ impl Bench {
             TargetConfig { poison: false, trace: false, icount: true, ..TargetConfig::new(&options) };
         let target = Target::new(config, qemu.version())?;
         let text = format!(
-            "title = \"round trips\"\nrules = [\"P-80\"]\nsteps = \"L1 expect vl\"\n[machine]\nmax_vl = {vl}\nstage2 = false\n"
+            "title = \"round trips\"\nrules = [\"P-80\"]\n[machine]\nmax_vl = {vl}\nstage2 = false\nsteps = \"\"\"\nL1 expect vl\n\"\"\"\n"
         );
         let scenario = parse("bench::round_trips", "bench", &text)
             .map_err(|error| BenchError::Program(error.to_string()))?;

@@ -9,17 +9,17 @@ use super::traps::{Trap, own_level};
 
 /// PSTATE and SPSR_ELx bits that a program of the payload sets and the oracle follows.
 pub mod pstate {
-    /// M[3:0] of EL0.
+    /// `M[3:0]` of EL0.
     pub const EL0T: u64 = 0b0000;
-    /// M[3:0] of EL1 with SP_EL1.
+    /// `M[3:0]` of EL1 with SP_EL1.
     pub const EL1H: u64 = 0b0101;
-    /// M[3:0] of EL2 with SP_EL0.
+    /// `M[3:0]` of EL2 with SP_EL0.
     pub const EL2T: u64 = 0b1000;
-    /// M[3:0] of EL2 with SP_EL2.
+    /// `M[3:0]` of EL2 with SP_EL2.
     pub const EL2H: u64 = 0b1001;
-    /// M[3:0] with the reserved value 0b0001: a mode that does not exist.
+    /// `M[3:0]` with the reserved value 0b0001: a mode that does not exist.
     pub const RESERVED: u64 = 0b0001;
-    /// M[4:0].
+    /// `M[4:0]`.
     pub const M: u64 = 0x1f;
     /// F.
     pub const F: u64 = 1 << 6;
