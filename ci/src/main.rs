@@ -1,2 +1,77 @@
-//! CI in Rust.
-fn main() {}
+//! What continuous integration does, as commands that anybody can run: `cargo ci`.
+//!
+//! Every service that checks the project calls these and nothing else.
+
+mod bless;
+mod check;
+mod compared;
+mod fuzz;
+mod lint;
+mod project;
+mod section;
+mod suite;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use project::Project;
+
+/// Checks of the project, as continuous integration runs them.
+#[derive(Debug, Parser)]
+#[command(name = "cargo ci", bin_name = "cargo ci", arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Formatting, Clippy, documentation, and the checks of sources and images that no compiler makes
+    Lint,
+    /// Everything that runs: all strategies, depth 2, the mutants, and `cargo test`
+    Test,
+    /// Make today's output of the tests the goldens, and take away goldens that no test has
+    Bless {
+        /// Only tests whose names have this in them; then no golden is taken away
+        filter: Option<String>,
+    },
+    /// Run the fuzz targets of fuzz/ one after the other; needs a nightly toolchain and cargo-fuzz
+    Fuzz {
+        /// How long each target runs
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u32,
+        /// Only these targets
+        targets: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A backtrace of this program would hide what failed.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<()> {
+    let project = Project::open()?;
+    match command {
+        Command::Lint => lint::run(&project),
+        Command::Test => suite::run(&project),
+        Command::Bless { filter } => bless::run(&project, filter.as_deref()),
+        Command::Fuzz { seconds, targets } => fuzz::run(&project, *seconds, targets),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_makes_sense() {
+        super::Cli::command().debug_assert();
+    }
+}
