@@ -38,8 +38,10 @@ fn main() -> ExitCode {
 fn trials(args: &Arguments) -> Result<ExitCode> {
     let options = options()?;
     let suite = Suite::embedded()?;
+    // `--ignored` asks for those with the flag, which only listing finds out: then every case has it.
+    let trial = |case: &Case| empty(&case.name).with_ignored_flag(args.ignored);
     let names: Vec<Arc<Case>> =
-        suite.cases().into_iter().filter(|case| !args.is_filtered_out(&empty(&case.name))).collect();
+        suite.cases().into_iter().filter(|case| !args.is_filtered_out(&trial(case))).collect();
     if args.list {
         // Nothing is started: what a run would skip is told by the best machine that there can be.
         let target = Target::new(TargetConfig::new(&options), Version::FULL)?;
@@ -53,7 +55,9 @@ fn trials(args: &Arguments) -> Result<ExitCode> {
     let verdicts = Arc::new(Mutex::new(run(&options, &suite, names.clone())?));
     let trials = names.into_iter().map(|case| {
         let verdicts = Arc::clone(&verdicts);
+        let ignored = args.ignored;
         Trial::ignorable_test(case.name.clone(), move || verdict(&verdicts, &case.name))
+            .with_ignored_flag(ignored)
     });
     Ok(libtest_mimic::run(args, trials.collect()).exit_code())
 }
@@ -109,7 +113,11 @@ fn run(options: &Options, suite: &Suite, cases: Vec<Arc<Case>>) -> Result<Verdic
         let mut line: Line = convert::case(&result, source, || &space);
         suite.expectations.apply(options.target.name(), &mut line);
         let state = line.verdict().unwrap_or(State::Error);
-        let text = if state == State::Pass { String::new() } else { failure_text(&environment, &line) };
+        let text = match &state {
+            State::Pass => String::new(),
+            State::Skip(code) => format!("{code}: {}", line.why),
+            _ => failure_text(&environment, &line),
+        };
         (result.name, (state, text))
     });
     Ok(verdicts.collect())
@@ -122,9 +130,7 @@ fn verdict(verdicts: &Mutex<Verdicts>, name: &str) -> Result<Completion, Failed>
         Some((State::Pass | State::Xfail, _)) => Ok(Completion::Completed),
         // Under nextest each trial is a process, and one that ends well has passed: a case that only turned out
         // to check nothing when it ran must not.
-        Some((state @ State::Skip(_), _)) if env::var_os("NEXTEST").is_none() => {
-            Ok(Completion::ignored_with(state))
-        }
+        Some((State::Skip(_), why)) if env::var_os("NEXTEST").is_none() => Ok(Completion::ignored_with(why)),
         Some((_, text)) => Err(text.into()),
         None => Err("the runner gave no result for this case".into()),
     }
