@@ -124,6 +124,8 @@ pub mod vncr {
     pub const HCRX_EL2: usize = 0xa0;
     /// VNCR_EL2.
     pub const VNCR_EL2: usize = 0xb0;
+    /// CPACR_EL1.
+    pub const CPACR_EL1: usize = 0x100;
     /// SCTLR_EL1.
     pub const SCTLR_EL1: usize = 0x110;
     /// ZCR_EL1.

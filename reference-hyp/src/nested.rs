@@ -181,7 +181,9 @@ impl Hyp {
                 self.nested_exception(Vector::Irq, None, 0);
                 return self.deliver_pending();
             }
-            return 0;
+            // What L1 does not route to itself is its guest's, under that one's own masks.
+            let irq = if pending.irq { hcr::VI } else { 0 };
+            return irq | if pending.serror { hcr::VSE } else { 0 };
         }
         let routed = !self.config.el2() || self.vcpu.tge();
         let hcr = self.vcpu.hcr_el2();

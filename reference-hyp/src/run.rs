@@ -205,7 +205,7 @@ impl Hyp {
         }
         self.vse_given = false;
         self.installed.forget();
-        if self.vcpu.in_el2 || !self.config.el2() {
+        if self.vcpu.in_el2 || !self.config.el2() || self.vcpu.pending.serror {
             self.vcpu.pending.serror = false;
         } else {
             let l1 = self.vcpu.vncr.get(vncr::HCR_EL2);

@@ -31,6 +31,10 @@ pub const fn for_entry(inputs: Inputs) -> (u64, u64) {
         (Owner::Guest, None) => (cptr::FPEN, None),
         (Owner::Guest, Some(len)) => (cptr::FPEN | cptr::ZEN, Some(len)),
     };
+    if len.is_none() {
+        // CPACR_EL1.ZEN is hidden from a guest without SVE.
+        open |= cptr::TCPAC;
+    }
     if let Some((l1_cptr, l1_len)) = inputs.l1 {
         if l1_cptr & cptr::FPEN0 == 0 {
             open &= !cptr::FPEN;

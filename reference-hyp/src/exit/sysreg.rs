@@ -55,6 +55,7 @@ enum Outcome {
 
 const ACTLR_EL1: (u8, u8, u8, u8, u8) = (3, 0, 1, 0, 1);
 const CPACR_EL1: (u8, u8, u8, u8, u8) = (3, 0, 1, 0, 2);
+const CPTR_EL2: (u8, u8, u8, u8, u8) = (3, 4, 1, 1, 2);
 const FPMR: (u8, u8, u8, u8, u8) = (3, 3, 4, 4, 2);
 
 impl Hyp {
@@ -108,6 +109,7 @@ impl Hyp {
             FPMR if !self.config.fpmr() => Outcome::Undefined,
             _ if hidden(access) => Outcome::Undefined,
             CPACR_EL1 if self.fault(Fault::XhTcpacLostWrite) => Outcome::Done(read!("S3_5_C1_C0_2")),
+            CPACR_EL1 if !self.config.sve() => self.cpacr_without_sve(access, value),
             _ if self.vcpu.in_el2 => self.emulate_el2(access, value),
             _ => Outcome::Unknown,
         }
@@ -138,7 +140,7 @@ impl Hyp {
         }
         // A register whose layout depends on E2H: the guest's view is kept, the CPU gets the translation.
         macro_rules! translated {
-            ($view:expr, $reg:literal, $translate:path) => {{
+            ($view:expr, $reg:literal, $translate:expr) => {{
                 if vhe {
                     return cpu!($reg);
                 }
@@ -149,8 +151,14 @@ impl Hyp {
             }};
         }
         match access.reg {
+            CPTR_EL2 if vhe && !self.config.sve() => self.cpacr_without_sve(access, value),
+            // The names that only an EL2 with E2H = 1 has.
+            (3, 5, ..) if !vhe => Outcome::Undefined,
             (3, 4, 1, 0, 0) => translated!(self.vcpu.el2.sctlr, "S3_5_C1_C0_0", layout::sctlr_to_el1),
-            (3, 4, 1, 1, 2) => translated!(self.vcpu.el2.cptr, "S3_5_C1_C0_2", layout::cptr_to_cpacr),
+            CPTR_EL2 => {
+                let hidden = if self.config.sve() { 0 } else { cptr::ZEN };
+                translated!(self.vcpu.el2.cptr, "S3_5_C1_C0_2", |value| layout::cptr_to_cpacr(value) | hidden)
+            }
             (3, 4, 2, 0, 2) => translated!(self.vcpu.el2.tcr, "S3_5_C2_C0_2", layout::tcr_to_el1),
             (3, 4, 1, 2, 0) => self.zcr_el2(access, value),
             (3, 4, 2, 0, 0) => cpu!("S3_5_C2_C0_0"),
@@ -184,6 +192,18 @@ impl Hyp {
             }
             _ => Outcome::Unknown,
         }
+    }
+
+    /// CPACR_EL1 of a guest without SVE, and CPTR_EL2 of a VHE one.
+    ///
+    /// ZEN is RES0 for it. In the CPU it is open: closed it would send the guest's SVE instructions to the guest
+    /// as EC 0x19, and they must be UNDEFINED (rule P-72). So the register traps, and ZEN is hidden.
+    fn cpacr_without_sve(&mut self, access: Access, value: u64) -> Outcome {
+        if access.read {
+            return Outcome::Done(read!("S3_5_C1_C0_2") & !cptr::ZEN);
+        }
+        write!("S3_5_C1_C0_2", value | cptr::ZEN);
+        Outcome::Done(value & !cptr::ZEN)
     }
 
     /// ZCR_EL2 of the guest's EL2, which the CPU's ZCR_EL1 holds while EL2 runs.
