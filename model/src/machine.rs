@@ -174,6 +174,17 @@ pub struct Quirks {
     /// `sve_access_check`). A hypervisor below cannot mend it: the trap of ZCR and that of an SVE
     /// instruction share EC 0x19 with ISS 0.
     pub zcr_checks_fpen: bool,
+    /// ZCR_EL12 of a virtual EL2 with E2H = 1 is memory (FEAT_NV2: `NVMem[0x1E0]` comes first in its accessor), so
+    /// neither L1's own CPTR_EL2 traps it nor can a hypervisor make it UNDEFINED (rules P-58, P-88).
+    pub zcr_el12_is_memory: bool,
+    /// SVE is hidden from the guest on a CPU that has it. CPACR_EL1.ZEN, which is RES0 to such a guest, is checked
+    /// before anything that the hypervisor controls, so EC 0x19 is accepted beside the EC 0x00 of rule P-72.
+    pub sve_is_hidden: bool,
+    /// The same for SME: CPACR_EL1.SMEN and EC 0x1d.
+    pub sme_is_hidden: bool,
+    /// ERET does not set the event register (QEMU; the manual's `AArch64.ExceptionReturn` calls SendEventLocal),
+    /// so a WFE after it may wait for ever.
+    pub eret_sets_no_event: bool,
 }
 
 /// How the CPU of a QEMU machine was configured.
@@ -227,9 +238,11 @@ impl Machine {
             irq: IrqSource::Gic,
             serror: false,
             reset: false,
-            smccc: true,
+            // QEMU's `virt` has PSCI by SMC on a machine with EL2, and by HVC on one without.
+            smccc: guest.l1.is_some(),
             tsc: true,
         };
+        machine.quirks.eret_sets_no_event = true;
         Ok(machine)
     }
 
@@ -247,7 +260,11 @@ impl Machine {
             let why = format!("the machine's lengths go to {} bits only", cpu.vl_max);
             return Err(Unavailable { code: skip::NO_VECTOR_LENGTH, why });
         }
-        Self::qemu(cpu, guest)
+        let mut machine = Self::qemu(cpu, guest)?;
+        machine.quirks.zcr_el12_is_memory = guest.l1 == Some(L1Mode::Vhe);
+        machine.quirks.sve_is_hidden = cpu.sve && !guest.sve;
+        machine.quirks.sme_is_hidden = cpu.sme;
+        Ok(machine)
     }
 
     fn qemu(cpu: &QemuCpu, guest: &GuestSpec) -> Result<Self, Unavailable> {
@@ -283,7 +300,7 @@ impl Machine {
                 smccc: false,
                 tsc: true,
             },
-            quirks: Quirks { zcr_checks_fpen: true },
+            quirks: Quirks { zcr_checks_fpen: true, ..Quirks::default() },
         })
     }
 }

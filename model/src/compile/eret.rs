@@ -68,7 +68,15 @@ impl Compiler<'_> {
         // Returning from this exception would be illegal again: SPSR_ELx has IL set.
         self.resume[level_index(here)] = None;
         let spsr = Bits { value: self.mode() | pstate::DAIF | pstate::IL | nzcv, known: pstate::COMPARED };
-        let check = ExceptionCheck { esr, elr_from_target: true, elr: vec![0], spsr, far: None, hpfar: None };
+        let check = ExceptionCheck {
+            esr,
+            esr_accepted: None,
+            elr_from_target: true,
+            elr: vec![0],
+            spsr,
+            far: None,
+            hpfar: None,
+        };
         self.arrive_by_exception(cause, here, here, left, check)
     }
 
@@ -130,7 +138,15 @@ impl Compiler<'_> {
         self.last_exception = Some(esr.map(|esr| esr.ec()));
         self.resume[level_index(reached)] = Some(resume);
         let spsr = Bits { value: self.mode() | pstate::DAIF | resume.nzcv, known: pstate::COMPARED };
-        let check = ExceptionCheck { esr, elr_from_target: true, elr: vec![0], spsr, far: None, hpfar: None };
+        let check = ExceptionCheck {
+            esr,
+            esr_accepted: None,
+            elr_from_target: true,
+            elr: vec![0],
+            spsr,
+            far: None,
+            hpfar: None,
+        };
         self.arrive_by_exception(cause, to, reached, left, check)
     }
 
@@ -184,8 +200,15 @@ impl Compiler<'_> {
         // The instruction to return to is the failing ERET, of which no step can make sense.
         self.resume[level_index(here)] = None;
         let spsr = Bits { value: self.mode() | pstate::DAIF | left.nzcv, known: pstate::COMPARED };
-        let check =
-            ExceptionCheck { esr, elr_from_target: false, elr: vec![0], spsr, far: None, hpfar: None };
+        let check = ExceptionCheck {
+            esr,
+            esr_accepted: None,
+            elr_from_target: false,
+            elr: vec![0],
+            spsr,
+            far: None,
+            hpfar: None,
+        };
         self.arrive_by_exception(cause, here, here, left, check)?;
         Ok(true)
     }

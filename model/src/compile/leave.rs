@@ -10,7 +10,8 @@ use super::stub::{Left, Operands};
 use super::{CompileError, Compiler, skip};
 use crate::oracle::controls::{Controls, El, el_of, el1_of, hcr};
 use crate::oracle::exceptions::{
-    Cause, Interrupt, Return, destination, preferred_return, pstate, syndrome, taken, vector, wakes,
+    Cause, Interrupt, Return, accepted_syndrome, destination, preferred_return, pstate, syndrome, taken,
+    vector, wakes,
 };
 use crate::oracle::file::{Bits, Effect};
 use crate::oracle::length::vector_length;
@@ -280,6 +281,9 @@ impl Compiler<'_> {
                 // The event register may be set at any time, and then WFE completes instead of trapping.
                 Err(self.wrong("whether WFE is trapped depends on the event register, which anybody may set"))
             }
+            Insn::Wfe if self.machine.quirks.eret_sets_no_event => {
+                Err(skip(skip::FEATURE_ABSENT, "ERET sets no event here, so WFE may wait for ever"))
+            }
             Insn::Wfe if !self.event => {
                 Err(self.wrong("WFE would wait for an event; an ERET before it is one"))
             }
@@ -482,7 +486,15 @@ impl Compiler<'_> {
         };
         let sp_el = self.sp_el;
         self.resume[level_index(to)] = Some(Resume { place: from, nzcv: left.nzcv, sp_el, at });
-        let check = ExceptionCheck { esr, elr_from_target: taken.returned, elr, spsr, far, hpfar };
+        let check = ExceptionCheck {
+            esr,
+            esr_accepted: accepted_syndrome(cause),
+            elr_from_target: taken.returned,
+            elr,
+            spsr,
+            far,
+            hpfar,
+        };
         self.arrive_by_exception(cause, from, to, left, check)
     }
 

@@ -150,6 +150,15 @@ pub fn syndrome(cause: Cause, from: Place, to: Place) -> Option<Syndrome> {
     }
 }
 
+/// Another value of ESR_ELx that a quirk of the machine accepts.
+#[must_use]
+pub const fn accepted_syndrome(cause: Cause) -> Option<Syndrome> {
+    match cause {
+        Cause::Trap(trap) => trap.also,
+        _ => None,
+    }
+}
+
 /// The preferred exception return of a synchronous exception (rule P-71): a trapped instruction was not executed;
 /// HVC and SVC were. A trapped SMC was not.
 #[must_use]

@@ -14,6 +14,8 @@ pub mod ec {
     pub const ILLEGAL_STATE: u8 = 0x0e;
     /// SVC.
     pub const SVC: u8 = 0x15;
+    /// Trapped SME.
+    pub const SME: u8 = 0x1d;
     /// HVC.
     pub const HVC: u8 = 0x16;
     /// SMC.
@@ -79,6 +81,12 @@ impl Syndrome {
     #[must_use]
     pub const fn sve() -> Self {
         Self::new(ec::SVE, 0)
+    }
+
+    /// An SME access that CPACR_EL1.SMEN traps, rule P-67: SMTC is 0.
+    #[must_use]
+    pub const fn sme() -> Self {
+        Self::new(ec::SME, 0)
     }
 
     /// A trapped MRS of `reg` into X0 or, with `write`, an MSR from it.

@@ -59,6 +59,10 @@ pub fn reach(reg: SysReg, place: Place, controls: &Controls, machine: &Machine) 
         SysReg::CptrEl2 => when(at_el2, Storage::Cptr),
         SysReg::ZcrEl1 if host => when(features.sve, Storage::Zcr2),
         SysReg::ZcrEl1 => when(features.sve, Storage::Zcr(bank)),
+        // A hypervisor cannot hide what is plain memory to a virtual EL2.
+        SysReg::ZcrEl12 if host && !features.sve && machine.quirks.zcr_el12_is_memory => {
+            Some(Storage::Constant(Bits::UNKNOWN))
+        }
         SysReg::ZcrEl12 => when(features.sve && host, Storage::Zcr(bank)),
         SysReg::ZcrEl2 => when(features.sve && at_el2, Storage::Zcr2),
         SysReg::HcrEl2 => when(at_el2, Storage::Hcr),

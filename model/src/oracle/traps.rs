@@ -66,6 +66,16 @@ pub struct Trap {
     pub to: Place,
     /// With which syndrome.
     pub syndrome: Syndrome,
+    /// Another syndrome that is accepted, by a quirk.
+    pub also: Option<Syndrome>,
+}
+
+impl Trap {
+    /// A trap with one legal syndrome.
+    #[must_use]
+    pub const fn new(to: Place, syndrome: Syndrome) -> Self {
+        Self { to, syndrome, also: None }
+    }
 }
 
 /// What the access does at `place`: nothing special, or a trap.
@@ -74,7 +84,9 @@ pub fn trap(access: Access, place: Place, controls: &Controls, machine: &Machine
     match access {
         Access::Fp => fp(place, controls),
         // Without FEAT_SVE the encodings are unallocated, whatever FPEN says (rule P-72).
-        Access::Sve if !machine.features.sve => Some(undefined(place)),
+        Access::Sve if !machine.features.sve => {
+            Some(absent(place, Syndrome::sve(), machine.quirks.sve_is_hidden))
+        }
         Access::Sve => sve(place, controls, true),
         Access::SysReg { reg, write } => sysreg(reg, write, place, controls, machine),
     }
@@ -83,7 +95,13 @@ pub fn trap(access: Access, place: Place, controls: &Controls, machine: &Machine
 /// An UNDEFINED instruction at `place`: EC 0 at the level itself, or from EL0 at the one above it.
 #[must_use]
 pub const fn undefined(place: Place) -> Trap {
-    Trap { to: own_level(place), syndrome: Syndrome::new(ec::UNKNOWN, 0) }
+    Trap::new(own_level(place), Syndrome::new(ec::UNKNOWN, 0))
+}
+
+/// An access to a feature that is not there or, with `hidden`, that a hypervisor hides: the CPU has it, and
+/// CPACR_EL1 may trap it as `syndrome` before the hypervisor can make it UNDEFINED.
+fn absent(place: Place, syndrome: Syndrome, hidden: bool) -> Trap {
+    Trap { also: hidden.then_some(syndrome), ..undefined(place) }
 }
 
 /// Where an exception goes that nothing routes elsewhere: to the level itself; from EL0 to EL1, or to EL2 with
@@ -100,37 +118,44 @@ pub const fn own_level(place: Place) -> Place {
 fn fp(place: Place, controls: &Controls) -> Option<Trap> {
     let disabled_by_el1 = controls.el1_disables(UnitKind::Fp, place);
     if disabled_by_el1 {
-        return Some(Trap { to: own_level(place), syndrome: Syndrome::fp() });
+        return Some(Trap::new(own_level(place), Syndrome::fp()));
     }
-    controls.el2_disables(UnitKind::Fp, place).then_some(Trap { to: Place::L1, syndrome: Syndrome::fp() })
+    controls.el2_disables(UnitKind::Fp, place).then_some(Trap::new(Place::L1, Syndrome::fp()))
 }
 
 /// `CheckOriginalSVEEnabled`; without `with_fp` what the accessors of ZCR_ELx check, which is ZEN alone.
 fn sve(place: Place, controls: &Controls, with_fp: bool) -> Option<Trap> {
     let at_el1 = own_level(place);
     if controls.el1_disables(UnitKind::Sve, place) {
-        return Some(Trap { to: at_el1, syndrome: Syndrome::sve() });
+        return Some(Trap::new(at_el1, Syndrome::sve()));
     }
     if with_fp && controls.el1_disables(UnitKind::Fp, place) {
-        return Some(Trap { to: at_el1, syndrome: Syndrome::fp() });
+        return Some(Trap::new(at_el1, Syndrome::fp()));
     }
     if controls.el2_disables(UnitKind::Sve, place) {
-        return Some(Trap { to: Place::L1, syndrome: Syndrome::sve() });
+        return Some(Trap::new(Place::L1, Syndrome::sve()));
     }
-    (with_fp && controls.el2_disables(UnitKind::Fp, place))
-        .then_some(Trap { to: Place::L1, syndrome: Syndrome::fp() })
+    (with_fp && controls.el2_disables(UnitKind::Fp, place)).then_some(Trap::new(Place::L1, Syndrome::fp()))
 }
 
 fn sysreg(reg: SysReg, write: bool, place: Place, controls: &Controls, machine: &Machine) -> Option<Trap> {
     if reach(reg, place, controls, machine).is_none() {
-        return Some(undefined(place));
+        let quirks = machine.quirks;
+        return Some(match reg {
+            SysReg::ZcrEl1 | SysReg::ZcrEl12 | SysReg::ZcrEl2 if !machine.features.sve => {
+                absent(place, Syndrome::sve(), quirks.sve_is_hidden)
+            }
+            SysReg::SmcrEl1 => absent(place, Syndrome::sme(), quirks.sme_is_hidden),
+            _ => undefined(place),
+        });
     }
     let at_el1_under_el2 = el_of(place) == El::El1 && under_el2(place);
-    let to_el2 = Trap { to: Place::L1, syndrome: Syndrome::sysreg(reg, write) };
+    let to_el2 = Trap::new(Place::L1, Syndrome::sysreg(reg, write));
     match reg {
         SysReg::Fpsr | SysReg::Fpcr => fp(place, controls),
         SysReg::Fpmr => fpmr(write, place, controls),
         // Rules P-69 and P-70: ZEN (TZ), from EL1 upwards, and by the quirk FPEN (TFP), too.
+        SysReg::ZcrEl12 if machine.quirks.zcr_el12_is_memory => None,
         SysReg::ZcrEl1 | SysReg::ZcrEl12 | SysReg::ZcrEl2 => {
             sve(place, controls, machine.quirks.zcr_checks_fpen)
         }
@@ -152,12 +177,12 @@ fn fpmr(write: bool, place: Place, controls: &Controls) -> Option<Trap> {
             None => controls.el2.sctlr,
         };
         if sctlr.value & controls::SCTLR_ENFPM == 0 {
-            return Some(Trap { to: own_level(place), syndrome });
+            return Some(Trap::new(own_level(place), syndrome));
         }
     }
     let below_el2 = under_el2(place) && el_of(place) != El::El2 && !host_el0;
     if below_el2 && controls.el2.hcrx.value & controls::HCRX_ENFPM == 0 {
-        return Some(Trap { to: Place::L1, syndrome });
+        return Some(Trap::new(Place::L1, syndrome));
     }
     fp(place, controls)
 }
@@ -328,7 +353,7 @@ mod tests {
         assert_eq!(at(&controls, SysReg::CpacrEl1, Place::L2), None);
         controls.el2.cptr = Bits::all(controls::TCPAC);
         let syndrome = Syndrome::sysreg(SysReg::CpacrEl1, false);
-        assert_eq!(at(&controls, SysReg::CpacrEl1, Place::L2), Some(Trap { to: Place::L1, syndrome }));
+        assert_eq!(at(&controls, SysReg::CpacrEl1, Place::L2), Some(Trap::new(Place::L1, syndrome)));
         assert_eq!(at(&controls, SysReg::CpacrEl1, Place::L1), None);
         assert_eq!(at(&controls, SysReg::ActlrEl1, Place::L2), None);
         controls.el2.hcr = controls.el2.hcr.written(hcr::TACR, hcr::TACR);
