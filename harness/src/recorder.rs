@@ -85,38 +85,43 @@ impl<'a> Recorder<'a> {
         Ok(recorder)
     }
 
-    /// Takes a result. The case is recorded when it has run as often as it is to; then its verdict is returned.
+    /// Takes a result. The case is recorded when it has run as often as it is to; its verdict is returned, or
+    /// that of this run if others are to come.
     ///
     /// # Errors
     ///
     /// If something cannot be written.
-    pub fn result(&mut self, result: Box<CaseResult>) -> Result<Option<State>, RecordError> {
-        let (states, result) = if self.environment.repeat > 1 {
-            let runs = match self.open.remove(&result.name) {
-                Some(runs) => runs.and(result),
-                None => Runs { states: vec![result.state.clone()], worst: result },
-            };
-            if (runs.states.len() as u64) < u64::from(self.environment.repeat) {
-                self.open.insert(runs.worst.name.clone(), runs);
-                return Ok(None);
-            }
-            (runs.states, runs.worst)
-        } else {
-            (Vec::new(), result)
+    pub fn result(&mut self, result: Box<CaseResult>) -> Result<State, RecordError> {
+        if self.environment.repeat <= 1 {
+            return self.record(&[], &result);
+        }
+        let verdict = self.case(&[], &result).verdict().unwrap_or(State::Error);
+        let runs = match self.open.remove(&result.name) {
+            Some(runs) => runs.and(result),
+            None => Runs { states: vec![result.state.clone()], worst: result },
         };
-        self.record(&states, &result).map(Some)
+        if (runs.states.len() as u64) < u64::from(self.environment.repeat) {
+            self.open.insert(runs.worst.name.clone(), runs);
+            return Ok(verdict);
+        }
+        self.record(&runs.states, &runs.worst)
+    }
+
+    /// The line of a case that had these states in its runs.
+    fn case(&self, states: &[State], result: &CaseResult) -> Case {
+        let source = self.sources.get(&result.name).map(Arc::as_ref);
+        let mut case = convert::case(result, source, || self.space.get_or_init(|| Space::of(self.target)));
+        fold(states, &mut case);
+        self.expectations.apply(&self.environment.target, &mut case);
+        case
     }
 
     fn record(&mut self, states: &[State], result: &CaseResult) -> Result<State, RecordError> {
-        let source = self.sources.get(&result.name).cloned();
-        let (target, space) = (self.target, &self.space);
-        let mut case = convert::case(result, source.as_deref(), || space.get_or_init(|| Space::of(target)));
-        fold(states, &mut case);
-        self.expectations.apply(&self.environment.target, &mut case);
+        let mut case = self.case(states, result);
         let state = case.verdict().unwrap_or(State::Error);
         if state.is_nonconformant() || state.is_void() {
             let again = self.environment.again(&case.name);
-            let replay = source.map(|source| source.print());
+            let replay = self.sources.get(&result.name).map(|source| source.print());
             case.artefacts = self.folder.keep(result, replay.as_deref(), &again)?;
         }
         self.log.case(&case)?;
@@ -127,12 +132,18 @@ impl<'a> Recorder<'a> {
         Ok(state)
     }
 
-    /// Ends: writes the last line, and lets the reporters have their say.
+    /// Ends: records what ran less often than it was to, if the run was stopped, writes the last line, and lets
+    /// the reporters have their say.
     ///
     /// # Errors
     ///
     /// If something cannot be written.
     pub fn end(mut self, wall_s: f64, stopped: bool) -> Result<(Summary, RunFolder), RecordError> {
+        let mut open: Vec<Runs> = std::mem::take(&mut self.open).into_values().collect();
+        open.sort_by(|a, b| a.worst.name.cmp(&b.worst.name));
+        for runs in open {
+            self.record(&runs.states, &runs.worst)?;
+        }
         self.summary.stopped = stopped;
         self.summary.wall_s = wall_s;
         let summary = self.summary;

@@ -131,7 +131,7 @@ impl Execution<'_> {
         let mut wall = Duration::ZERO;
         let mut error = None;
         let mut stopped = false;
-        for _ in 0..self.args.repeat {
+        for round in 1..=self.args.repeat {
             let ran = self.runner.run(self.stop, &mut |progress| {
                 let result = match progress {
                     Progress::Started { name, machine } => {
@@ -142,20 +142,25 @@ impl Execution<'_> {
                     }
                     Progress::Finished(result) => result,
                 };
-                // After a stop the runner calls MISS what it did not begin: it is no result.
-                stopped |= self.stop.load(Ordering::Relaxed);
-                if error.is_some() || (stopped && result.state == State::Miss) {
+                // After a stop the runner calls MISS what it did not run: that is no result.
+                if result.state == State::Miss && self.stop.load(Ordering::Relaxed) {
+                    stopped = true;
+                    return;
+                }
+                if error.is_some() {
                     return;
                 }
                 if self.options.verbose {
                     say(&format!("END {} {} {}", result.name, result.state, result.why));
                 }
-                let failed = result.state.is_nonconformant() || result.state.is_void();
                 match recorder.result(result) {
                     Ok(state) => {
-                        let bad = state.is_some_and(|state| state.is_nonconformant() || state.is_void());
+                        let bad = state.is_nonconformant() || state.is_void();
                         if bad && self.args.fail_fast {
                             self.stop.store(true, Ordering::Relaxed);
+                        }
+                        if let Some(live) = &mut live {
+                            live.done(bad);
                         }
                     }
                     Err(source) => {
@@ -163,18 +168,16 @@ impl Execution<'_> {
                         self.stop.store(true, Ordering::Relaxed);
                     }
                 }
-                if let Some(live) = &mut live {
-                    live.done(failed);
-                }
             });
             wall += ran.wall;
             if self.stop.load(Ordering::Relaxed) {
+                stopped |= round < self.args.repeat;
                 break;
             }
         }
         match error {
             Some(error) => Err(explain(error)),
-            None => Ok((wall, self.stop.load(Ordering::Relaxed))),
+            None => Ok((wall, stopped)),
         }
     }
 

@@ -172,7 +172,7 @@ impl<W: Write> Human<W> {
         } else if counts.nonconformant() > 0 {
             (BAD, "not conformant")
         } else if summary.stopped {
-            (WARN, "stopped")
+            (BAD, "void: stopped")
         } else if counts.pass + counts.xfail == 0 {
             (WARN, "nothing ran")
         } else {
