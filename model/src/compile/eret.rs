@@ -70,7 +70,7 @@ impl Compiler<'_> {
         let spsr = Bits { value: self.mode() | pstate::DAIF | pstate::IL | nzcv, known: pstate::COMPARED };
         let check = ExceptionCheck {
             esr,
-            esr_accepted: None,
+            esr_accepted: [None; 2],
             elr_from_target: true,
             elr: vec![0],
             spsr,
@@ -140,7 +140,7 @@ impl Compiler<'_> {
         let spsr = Bits { value: self.mode() | pstate::DAIF | resume.nzcv, known: pstate::COMPARED };
         let check = ExceptionCheck {
             esr,
-            esr_accepted: None,
+            esr_accepted: [None; 2],
             elr_from_target: true,
             elr: vec![0],
             spsr,
@@ -202,7 +202,7 @@ impl Compiler<'_> {
         let spsr = Bits { value: self.mode() | pstate::DAIF | left.nzcv, known: pstate::COMPARED };
         let check = ExceptionCheck {
             esr,
-            esr_accepted: None,
+            esr_accepted: [None; 2],
             elr_from_target: false,
             elr: vec![0],
             spsr,

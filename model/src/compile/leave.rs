@@ -10,7 +10,7 @@ use super::stub::{Left, Operands};
 use super::{CompileError, Compiler, skip};
 use crate::oracle::controls::{Controls, El, el_of, el1_of, hcr};
 use crate::oracle::exceptions::{
-    Cause, Interrupt, Return, accepted_syndrome, destination, preferred_return, pstate, syndrome, taken,
+    Cause, Interrupt, Return, accepted_syndromes, destination, preferred_return, pstate, syndrome, taken,
     vector, wakes,
 };
 use crate::oracle::file::{Bits, Effect};
@@ -488,7 +488,7 @@ impl Compiler<'_> {
         self.resume[level_index(to)] = Some(Resume { place: from, nzcv: left.nzcv, sp_el, at });
         let check = ExceptionCheck {
             esr,
-            esr_accepted: accepted_syndrome(cause),
+            esr_accepted: accepted_syndromes(cause),
             elr_from_target: taken.returned,
             elr,
             spsr,

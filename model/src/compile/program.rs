@@ -203,8 +203,8 @@ pub struct Arrival {
 pub struct ExceptionCheck {
     /// ESR_ELx, if the exception writes it.
     pub esr: Option<Syndrome>,
-    /// Another value of ESR_ELx that a quirk of the machine accepts.
-    pub esr_accepted: Option<Syndrome>,
+    /// Other values of ESR_ELx that a quirk of the machine accepts.
+    pub esr_accepted: [Option<Syndrome>; 2],
     /// ELR_ELx counts from `target_pc` instead of `left_pc`.
     pub elr_from_target: bool,
     /// What may be added to that.

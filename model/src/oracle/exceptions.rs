@@ -150,12 +150,12 @@ pub fn syndrome(cause: Cause, from: Place, to: Place) -> Option<Syndrome> {
     }
 }
 
-/// Another value of ESR_ELx that a quirk of the machine accepts.
+/// Other values of ESR_ELx that a quirk of the machine accepts.
 #[must_use]
-pub const fn accepted_syndrome(cause: Cause) -> Option<Syndrome> {
+pub const fn accepted_syndromes(cause: Cause) -> [Option<Syndrome>; 2] {
     match cause {
         Cause::Trap(trap) => trap.also,
-        _ => None,
+        _ => [None; 2],
     }
 }
 

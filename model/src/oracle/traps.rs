@@ -66,15 +66,15 @@ pub struct Trap {
     pub to: Place,
     /// With which syndrome.
     pub syndrome: Syndrome,
-    /// Another syndrome that is accepted, by a quirk.
-    pub also: Option<Syndrome>,
+    /// Other syndromes that are accepted, by a quirk.
+    pub also: [Option<Syndrome>; 2],
 }
 
 impl Trap {
     /// A trap with one legal syndrome.
     #[must_use]
     pub const fn new(to: Place, syndrome: Syndrome) -> Self {
-        Self { to, syndrome, also: None }
+        Self { to, syndrome, also: [None; 2] }
     }
 }
 
@@ -85,7 +85,7 @@ pub fn trap(access: Access, place: Place, controls: &Controls, machine: &Machine
         Access::Fp => fp(place, controls),
         // Without FEAT_SVE the encodings are unallocated, whatever FPEN says (rule P-72).
         Access::Sve if !machine.features.sve => {
-            Some(absent(place, Syndrome::sve(), machine.quirks.sve_is_hidden))
+            Some(absent(place, Syndrome::sve(), machine.quirks.sve_is_hidden, controls))
         }
         Access::Sve => sve(place, controls, true),
         Access::SysReg { reg, write } => sysreg(reg, write, place, controls, machine),
@@ -99,9 +99,10 @@ pub const fn undefined(place: Place) -> Trap {
 }
 
 /// An access to a feature that is not there or, with `hidden`, that a hypervisor hides: the CPU has it, and
-/// CPACR_EL1 may trap it as `syndrome` before the hypervisor can make it UNDEFINED.
-fn absent(place: Place, syndrome: Syndrome, hidden: bool) -> Trap {
-    Trap { also: hidden.then_some(syndrome), ..undefined(place) }
+/// CPACR_EL1 may trap it as `syndrome`, or by a closed FPEN, before the hypervisor can make it UNDEFINED.
+fn absent(place: Place, syndrome: Syndrome, hidden: bool, controls: &Controls) -> Trap {
+    let by_fpen = hidden && (el_of(place) == El::El2 || controls.el1_disables(UnitKind::Fp, place));
+    Trap { also: [hidden.then_some(syndrome), by_fpen.then_some(Syndrome::fp())], ..undefined(place) }
 }
 
 /// Where an exception goes that nothing routes elsewhere: to the level itself; from EL0 to EL1, or to EL2 with
@@ -143,9 +144,9 @@ fn sysreg(reg: SysReg, write: bool, place: Place, controls: &Controls, machine: 
         let quirks = machine.quirks;
         return Some(match reg {
             SysReg::ZcrEl1 | SysReg::ZcrEl12 | SysReg::ZcrEl2 if !machine.features.sve => {
-                absent(place, Syndrome::sve(), quirks.sve_is_hidden)
+                absent(place, Syndrome::sve(), quirks.sve_is_hidden, controls)
             }
-            SysReg::SmcrEl1 => absent(place, Syndrome::sme(), quirks.sme_is_hidden),
+            SysReg::SmcrEl1 => absent(place, Syndrome::sme(), quirks.sme_is_hidden, controls),
             _ => undefined(place),
         });
     }

@@ -5,7 +5,7 @@ use abi::hyp::{End, Event};
 use arch::{esr, read, write};
 
 use crate::Hyp;
-use crate::bits::{cptr, hcr};
+use crate::bits::{cptr, hcr, vncr};
 use crate::fp::{self, Owner};
 use crate::inject::Vector;
 use crate::layout;
@@ -199,6 +199,13 @@ impl Hyp {
     /// ZEN is RES0 for it. In the CPU it is open: closed it would send the guest's SVE instructions to the guest
     /// as EC 0x19, and they must be UNDEFINED (rule P-72). So the register traps, and ZEN is hidden.
     fn cpacr_without_sve(&mut self, access: Access, value: u64) -> Outcome {
+        if self.vcpu.in_el2 && !self.config.vhe() {
+            // An nVHE EL2 means its guest's register, which is in memory.
+            if !access.read {
+                self.vcpu.vncr.set(vncr::CPACR_EL1, value & !cptr::ZEN);
+            }
+            return Outcome::Done(self.vcpu.vncr.get(vncr::CPACR_EL1));
+        }
         if access.read {
             return Outcome::Done(read!("S3_5_C1_C0_2") & !cptr::ZEN);
         }
