@@ -177,8 +177,9 @@ pub struct Quirks {
     /// ZCR_EL12 of a virtual EL2 with E2H = 1 is memory (FEAT_NV2: `NVMem[0x1E0]` comes first in its accessor), so
     /// neither L1's own CPTR_EL2 traps it nor can a hypervisor make it UNDEFINED (rules P-58, P-88).
     pub zcr_el12_is_memory: bool,
-    /// SVE is hidden from the guest on a CPU that has it. CPACR_EL1.ZEN, which is RES0 to such a guest, is checked
-    /// before anything that the hypervisor controls, so EC 0x19 is accepted beside the EC 0x00 of rule P-72.
+    /// SVE is hidden from the guest on a CPU that has it. CPACR_EL1.ZEN, which is RES0 to such a guest, and FPEN are
+    /// checked before anything that the hypervisor controls, so EC 0x19, and EC 0x07 where FPEN is closed, are accepted
+    /// beside the EC 0x00 of rule P-72.
     pub sve_is_hidden: bool,
     /// The same for SME: CPACR_EL1.SMEN and EC 0x1d.
     pub sme_is_hidden: bool,

@@ -234,6 +234,11 @@ const NESTED: &[&str] = &[
      L2 expect all
      L2 touch setffr
      L2 expect all
+     L2 try ldff1
+     L2 fill p0
+     L2 fill p0
+     L2 fill p0
+     L2 fill p0
      L2 touch ldff1
      L2 expect all
      L2 fill z0

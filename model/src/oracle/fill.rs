@@ -21,16 +21,12 @@ pub fn vector(owner: Owner, generation: u16, reg: u8) -> Slices {
 }
 
 /// The pattern of a P register.
-///
-/// In a fill of P0, which governs the first-fault load, all 64-bit elements are active.
 #[must_use]
 pub fn predicate(owner: Owner, generation: u16, reg: u8) -> Slices {
-    const ELEMENTS_64: u128 = 0x0101;
-    let active = if owner == Owner::Scenario && reg == 0 { ELEMENTS_64 } else { 0 };
     std::array::from_fn(|slice| {
         let group = u8::try_from(slice / 4).unwrap_or(u8::MAX);
         let word = pattern::predicate(owner, generation, reg, group);
-        u128::from(word >> (16 * (slice % 4)) & 0xffff) | active
+        u128::from(word >> (16 * (slice % 4)) & 0xffff)
     })
 }
 
