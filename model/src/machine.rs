@@ -177,6 +177,12 @@ pub struct Quirks {
     /// ZCR_EL12 of a virtual EL2 with E2H = 1 is memory (FEAT_NV2: `NVMem[0x1E0]` comes first in its accessor), so
     /// neither L1's own CPTR_EL2 traps it nor can a hypervisor make it UNDEFINED (rules P-58, P-88).
     pub zcr_el12_is_memory: bool,
+    /// A hypervisor below emulates ZCR_EL2 for L1 (FEAT_NV traps it), by the manual: FPEN is not checked there even if
+    /// the CPU under it does (rule P-70).
+    pub zcr_el2_is_emulated: bool,
+    /// A first-fault load whose first active element lies beyond a page boundary may suppress that element, too
+    /// (QEMU `sve_ldnfff1_r` declines all elements on the second page; the manual allows that but for the first).
+    pub first_fault_stops_at_page: bool,
     /// SVE is hidden from the guest on a CPU that has it. CPACR_EL1.ZEN, which is RES0 to such a guest, and FPEN are
     /// checked before anything that the hypervisor controls, so EC 0x19, and EC 0x07 where FPEN is closed, are accepted
     /// beside the EC 0x00 of rule P-72.
@@ -263,6 +269,7 @@ impl Machine {
         }
         let mut machine = Self::qemu(cpu, guest)?;
         machine.quirks.zcr_el12_is_memory = guest.l1 == Some(L1Mode::Vhe);
+        machine.quirks.zcr_el2_is_emulated = guest.l1.is_some();
         machine.quirks.sve_is_hidden = cpu.sve && !guest.sve;
         machine.quirks.sme_is_hidden = cpu.sme;
         Ok(machine)
@@ -301,7 +308,7 @@ impl Machine {
                 smccc: false,
                 tsc: true,
             },
-            quirks: Quirks { zcr_checks_fpen: true, ..Quirks::default() },
+            quirks: Quirks { zcr_checks_fpen: true, first_fault_stops_at_page: true, ..Quirks::default() },
         })
     }
 }

@@ -411,7 +411,10 @@ impl Compiler<'_> {
             return Ok(Outcome::Exception(Cause::Abort(hole, false), Some(x1 + 8 * first as u64)));
         }
         let data = Box::new(self.holes.load(x1, 8 * fault));
-        let effect = Some(Effect::FirstFault { data, fault, vq });
+        // The page boundary lies in the middle.
+        let beyond = first.is_some_and(|first| first >= elements / 2);
+        let first_may_fail = beyond && self.machine.quirks.first_fault_stops_at_page;
+        let effect = Some(Effect::FirstFault { data, fault, first_may_fail, vq });
         Ok(Outcome::Through(Box::new(Through { effect, ..Through::default() })))
     }
 

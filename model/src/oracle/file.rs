@@ -85,6 +85,8 @@ pub enum Effect {
         data: Box<Slices>,
         /// The first element that cannot be loaded.
         fault: usize,
+        /// Even the first active element may be suppressed, by a quirk.
+        first_may_fail: bool,
         /// The vector length in quadwords.
         vq: usize,
     },
@@ -149,7 +151,9 @@ impl RegisterFile {
             Effect::Fill { mask, generation, vq } => self.fill(*mask, *generation, *vq, machine.writable),
             Effect::Touch(touch, vq) => self.touch(*touch, *vq),
             Effect::Load { data, vq } => self.z[0].write(*vq, data),
-            Effect::FirstFault { data, fault, vq } => self.first_fault(data, *fault, *vq)?,
+            Effect::FirstFault { data, fault, first_may_fail, vq } => {
+                self.first_fault(data, *fault, *first_may_fail, *vq)?;
+            }
             Effect::Churn { rounds, vq, v_only } => self.churn(*rounds, *vq, *v_only)?,
             Effect::Status { reg, value, mask } => {
                 let bits = match *reg {
@@ -225,7 +229,13 @@ impl RegisterFile {
     /// whose access is suppressed, FFR is cleared; an access but the first active one may be suppressed for any
     /// reason, so any later element may be the one, and `fault` is one at the latest. From the first FALSE element of
     /// FFR on, an element of the result is what was loaded, or zero, or what was there before.
-    fn first_fault(&mut self, data: &Slices, fault: usize, vq: usize) -> Result<(), Ambiguous> {
+    fn first_fault(
+        &mut self,
+        data: &Slices,
+        fault: usize,
+        first_may_fail: bool,
+        vq: usize,
+    ) -> Result<(), Ambiguous> {
         let governing = source("p0", &self.p[0], vq)?;
         let old = source("z0", &self.z[0], vq)?;
         let ffr = source("ffr", &self.ffr, vq)?;
@@ -239,7 +249,8 @@ impl RegisterFile {
         // With no active element at or above `fault`, no access has to fail.
         let last = (fault..elements).find(|element| active(*element)).unwrap_or(elements);
         let mut cleared: Vec<Slices> = Vec::new();
-        for at in (first + 1..=last).filter(|at| *at == elements || active(*at)) {
+        let earliest = if first_may_fail { first } else { first + 1 };
+        for at in (earliest..=last).filter(|at| *at == elements || active(*at)) {
             let mut value = ffr;
             for element in at..elements {
                 value[element / 2] &= !(0xff << (8 * (element % 2)));
@@ -250,7 +261,7 @@ impl RegisterFile {
         }
         // The element from which the result is open: FALSE in FFR already, or suppressed at the earliest.
         let open = (0..elements).find(|element| !in_ffr(*element)).unwrap_or(elements);
-        let open = open.min((first + 1..elements).find(|element| active(*element)).unwrap_or(elements));
+        let open = open.min((earliest..elements).find(|element| active(*element)).unwrap_or(elements));
         let element_of = |value: &Slices, element: usize| {
             value[element / 2] >> (64 * (element % 2)) & u128::from(u64::MAX)
         };
@@ -421,7 +432,11 @@ mod tests {
         let old = file.z[0].single(2).unwrap();
         let mut data = [0; VQ_MAX];
         data[0] = 0x1111 | 0x2222 << 64;
-        file.apply(&Effect::FirstFault { data: Box::new(data), fault: 2, vq: 2 }, &machine).unwrap();
+        file.apply(
+            &Effect::FirstFault { data: Box::new(data), fault: 2, first_may_fail: false, vq: 2 },
+            &machine,
+        )
+        .unwrap();
         // Elements 2 and 3 fault; FFR is cleared from element 1 or 2 on.
         assert_eq!(file.ffr.alternatives(2, 9).len(), 2);
         assert!(file.ffr.clone().observe(2, &fill::ones_below(8)));
@@ -442,7 +457,11 @@ mod tests {
         let mut file = filled(2);
         file.p[0].write(2, &[0; VQ_MAX]);
         let ffr = file.ffr.clone();
-        file.apply(&Effect::FirstFault { data: Box::new([7; VQ_MAX]), fault: 2, vq: 2 }, &machine).unwrap();
+        file.apply(
+            &Effect::FirstFault { data: Box::new([7; VQ_MAX]), fault: 2, first_may_fail: false, vq: 2 },
+            &machine,
+        )
+        .unwrap();
         assert_eq!(file.z[0].single(2).unwrap(), [0; VQ_MAX]);
         assert_eq!(file.ffr, ffr);
     }

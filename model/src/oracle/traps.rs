@@ -157,6 +157,7 @@ fn sysreg(reg: SysReg, write: bool, place: Place, controls: &Controls, machine: 
         SysReg::Fpmr => fpmr(write, place, controls),
         // Rules P-69 and P-70: ZEN (TZ), from EL1 upwards, and by the quirk FPEN (TFP), too.
         SysReg::ZcrEl12 if machine.quirks.zcr_el12_is_memory => None,
+        SysReg::ZcrEl2 if machine.quirks.zcr_el2_is_emulated => sve(place, controls, false),
         SysReg::ZcrEl1 | SysReg::ZcrEl12 | SysReg::ZcrEl2 => {
             sve(place, controls, machine.quirks.zcr_checks_fpen)
         }
