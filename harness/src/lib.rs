@@ -1,4 +1,15 @@
-//! Harness.
+//! Everything that runs on the host: targets and their machines, the runner, verdicts, the event log, reports and
+//! the `holdfast` command.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`suite`], [`expectations`] | the scenarios that are part of this program, and what is known not to pass |
+//! | [`options`], [`target`], [`image`], [`memory`], [`qemu`], [`limits`] | what runs the payload, and how |
+//! | [`runner`], [`result`] | many cases on few machines; what each gave |
+//! | [`recorder`], [`events`], [`run_folder`] | what a run leaves: one log, written once |
+//! | [`report`], [`diagnose`] | reports as functions of the log; addresses, syndromes and traces in words |
+//! | [`cli`], [`progress`], [`doctor`], [`mod@bench`] | the command |
+
 #![deny(unsafe_code)]
 
 pub mod bench;

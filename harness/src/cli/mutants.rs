@@ -32,8 +32,8 @@ const LIMIT_MIN: Duration = Duration::from_millis(100);
 /// Cases that hang with one fault before the rest of its run is given up: a hypervisor that is dead for
 /// good would cost seconds for every case and tell nothing new.
 const HANGS_MAX: u32 = 32;
-/// Cases that do not pass without a fault of which the names are shown.
-const UNFIT_SHOWN: usize = 5;
+/// Cases that cannot kill of which the names are shown.
+const NAMES_SHOWN: usize = 5;
 
 /// Runs the command.
 pub(super) fn run(args: &Mutants, to: &mut dyn Write) -> Result<Exit> {
@@ -52,11 +52,11 @@ pub(super) fn run(args: &Mutants, to: &mut dyn Write) -> Result<Exit> {
         say("no case passes without a fault: there is nothing that could notice one");
         return Ok(Exit::NothingRan);
     }
-    for (name, state) in clean.unfit.iter().take(UNFIT_SHOWN) {
+    for (name, state) in clean.unfit.iter().take(NAMES_SHOWN) {
         say(&format!("{name} is {state} without any fault: it cannot notice one"));
     }
-    if clean.unfit.len() > UNFIT_SHOWN {
-        say(&format!("and {} more do not pass without a fault", clean.unfit.len() - UNFIT_SHOWN));
+    if clean.unfit.len() > NAMES_SHOWN {
+        say(&format!("and {} more do not pass without a fault", clean.unfit.len() - NAMES_SHOWN));
     }
     let mut printer = Printer { to, format: args.format, all: args.all };
     let mut total = Total { unfit: clean.unfit.len(), ..Total::default() };
@@ -264,8 +264,15 @@ impl Printer<'_> {
                 writeln!(self.to, "          {scenario} ({cases})")?;
             }
         }
-        for (case, why) in &outcome.errors {
+        for (case, why) in outcome.errors.iter().take(NAMES_SHOWN) {
             writeln!(self.to, "          no killer: {case}: {why}")?;
+        }
+        if outcome.errors.len() > NAMES_SHOWN {
+            writeln!(
+                self.to,
+                "          no killers: {} more of this kind",
+                outcome.errors.len() - NAMES_SHOWN
+            )?;
         }
         if outcome.given_up > 0 {
             writeln!(self.to, "          {} cases not run: {HANGS_MAX} hung before them", outcome.given_up)?;
