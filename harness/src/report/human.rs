@@ -126,6 +126,9 @@ impl<W: Write> Human<W> {
     fn failures(&mut self) -> io::Result<()> {
         // Worst last, so that it stands nearest to the prompt.
         self.groups.sort_by_key(|group| group.state.severity());
+        if self.groups.is_empty() {
+            return Ok(());
+        }
         writeln!(self.to)?;
         let shown_in_full = if self.all { usize::MAX } else { KINDS_SHOWN };
         let brief = self.groups.len().saturating_sub(shown_in_full);
