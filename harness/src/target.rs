@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use abi::doorbell::Sweep;
 use abi::fault::Fault;
-use model::machine::{Machine, QemuCpu, Unavailable};
+use model::machine::{IrqSource, Machine, QemuCpu, Unavailable};
 use model::scenario::step::{Cpu, GuestSpec};
 
 use crate::image::{Image, ImageError, embedded};
@@ -196,7 +196,16 @@ impl Target {
         };
         match self.config.kind {
             TargetKind::Bare => Machine::bare(&cpu, guest),
-            TargetKind::Reference => Machine::reference(&cpu, guest),
+            TargetKind::Reference => Machine::reference(&cpu, guest).map(|mut machine| {
+                if self.config.depth > 1 {
+                    // The doorbell's interrupts and resets are for the hypervisor above the outermost one, which
+                    // does not hand them on: they come with virtual interrupts.
+                    machine.hooks.irq = IrqSource::None;
+                    machine.hooks.serror = false;
+                    machine.hooks.reset = false;
+                }
+                machine
+            }),
         }
     }
 

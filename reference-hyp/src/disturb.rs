@@ -17,7 +17,6 @@ use crate::stage2::vmid;
 /// Its registers are a pattern that tells the generation. It finds them unchanged each time it comes back, or
 /// else the hypervisor harmed it.
 pub struct Neighbor {
-    writer: Writer,
     generation: u16,
     /// What its registers were when it last left.
     expected: Context,
@@ -27,23 +26,23 @@ pub struct Neighbor {
 
 impl Neighbor {
     /// A neighbor that has not run.
-    pub const fn new(writer: Writer) -> Self {
-        Self { writer, generation: 0, expected: Context::new(), saved: Context::new() }
+    pub const fn new() -> Self {
+        Self { generation: 0, expected: Context::new(), saved: Context::new() }
     }
 
     /// Its first registers, if it has not run in this case yet.
-    fn start(&mut self, vl: usize) {
+    fn start(&mut self, writer: Writer, vl: usize) {
         if self.generation == 0 {
             self.generation = 1;
-            self.expected.fill(self.writer, self.generation, vl);
-            self.saved.fill(self.writer, self.generation, vl);
+            self.expected.fill(writer, self.generation, vl);
+            self.saved.fill(writer, self.generation, vl);
         }
     }
 
     /// The registers that it leaves with this time. They alternate: a state of the turn before shows.
-    fn next(&mut self, vl: usize) {
+    fn next(&mut self, writer: Writer, vl: usize) {
         self.generation = 3 - self.generation;
-        self.expected.fill(self.writer, self.generation, vl);
+        self.expected.fill(writer, self.generation, vl);
     }
 }
 
@@ -59,11 +58,7 @@ pub struct Neighbors {
 impl Neighbors {
     /// Nobody has run.
     pub const fn new() -> Self {
-        Self {
-            task: Neighbor::new(Writer::HostTask),
-            guest: Neighbor::new(Writer::OtherVcpu),
-            frame: GuestFrame::new(),
-        }
+        Self { task: Neighbor::new(), guest: Neighbor::new(), frame: GuestFrame::new() }
     }
 
     /// Where the host task's registers are kept.
@@ -134,13 +129,13 @@ impl Hyp {
     fn host_task(&mut self) {
         let cpu = self.cpu;
         let task = &mut self.neighbors.task;
-        task.start(cpu.vl());
+        task.start(Writer::HostTask, cpu.vl());
         cpu.load(&task.saved, cpu.vq);
         cpu.save(&mut task.saved, cpu.vq);
         let unharmed = task.saved.matches(&task.expected, cpu.vq);
-        task.next(cpu.vl());
+        task.next(Writer::HostTask, cpu.vl());
         cpu.load(&task.expected, cpu.vq);
-        if self.faults.commit(Fault::LzHostSaveVOnly) {
+        if self.fault(Fault::LzHostSaveVOnly) {
             cpu.save(&mut self.neighbors.task.saved, 0);
         } else {
             cpu.save(&mut self.neighbors.task.saved, cpu.vq);
@@ -154,9 +149,9 @@ impl Hyp {
         let vq = if cpu.vq > 1 { cpu.vq / 2 } else { cpu.vq };
         let vl = usize::try_from(vq.max(1)).unwrap_or(1) * 16;
         let Neighbors { guest, frame, .. } = &mut *self.neighbors;
-        guest.start(vl);
+        guest.start(Writer::OtherVcpu, vl);
         let unharmed = guest.saved.matches(&guest.expected, vq);
-        guest.next(vl);
+        guest.next(Writer::OtherVcpu, vl);
         let from = &guest.expected;
         *frame = GuestFrame::new();
         frame.x[0] = from.vectors.z.as_ptr().addr() as u64;

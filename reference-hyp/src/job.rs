@@ -2,7 +2,7 @@
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{Ordering, compiler_fence};
+use core::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 
 use abi::fault::Fault;
 use abi::hyp::{Counters, End, Event, HypJob, flag};
@@ -36,13 +36,29 @@ struct JobCell(UnsafeCell<MaybeUninit<HypJob>>);
 // SAFETY: only `Hyp::start` takes a reference, once; `broken` writes through the raw pointer and never returns.
 unsafe impl Sync for JobCell {}
 
-static FP: Static<Fp> = Static::new(Fp::new());
-static VCPU: Static<Vcpu> = Static::new(Vcpu::new());
-static UPPER: Static<Stash> = Static::new(Stash::new());
-static STAGE2: Static<Stage2> = Static::new(Stage2::new());
-static SHADOW: Static<Shadow> = Static::new(Shadow::new());
-static NEIGHBORS: Static<Neighbors> = Static::new(Neighbors::new());
-static OWN_TABLE: Static<Table> = Static::new(Table::new());
+/// What does not fit on the stack.
+struct Large {
+    fp: Fp,
+    vcpu: Vcpu,
+    upper: Stash,
+    stage2: Stage2,
+    shadow: Shadow,
+    neighbors: Neighbors,
+    own_table: Table,
+}
+
+static LARGE: Static<Large> = Static::new(Large {
+    fp: Fp::new(),
+    vcpu: Vcpu::new(),
+    upper: Stash::new(),
+    stage2: Stage2::new(),
+    shadow: Shadow::new(),
+    neighbors: Neighbors::new(),
+    own_table: Table::new(),
+});
+
+/// Whether [`LARGE`] is taken. In `.bss` by itself, so that a reset that starts the image anew clears it.
+static TAKEN: AtomicBool = AtomicBool::new(false);
 
 #[unsafe(no_mangle)]
 extern "C" fn main(_x0: u64) -> ! {
@@ -62,13 +78,13 @@ extern "C" fn main(_x0: u64) -> ! {
 impl Hyp {
     /// Takes the statics and finds out what the CPU has. `None` the second time.
     fn start() -> Option<Self> {
-        machine::enable_mmu(OWN_TABLE.take()?);
-        let fp = FP.take()?;
+        let Large { fp, vcpu, upper, stage2, shadow, neighbors, own_table } = LARGE.take(&TAKEN)?;
+        machine::enable_mmu(own_table);
         let cpu = Cpu::probe();
         fp.poison.fill(Writer::Poison, 0, cpu.vl());
         fp.clobber.fill(Writer::Clobber, 0, cpu.vl());
         fp.host_simd.fill(Writer::HostSimd, 0, cpu.vl());
-        // SAFETY: any bytes are a HypJob, and the statics above, each taken once, make this the only reference.
+        // SAFETY: any bytes are a HypJob, and the flag above makes this the only reference.
         let job = unsafe { (*HYP_JOB.0.get()).assume_init_mut() };
         Some(Self {
             config: Config::none(),
@@ -76,11 +92,11 @@ impl Hyp {
             job,
             cpu,
             fp,
-            vcpu: VCPU.take()?,
-            upper: UPPER.take()?,
-            stage2: STAGE2.take()?,
-            shadow: SHADOW.take()?,
-            neighbors: NEIGHBORS.take()?,
+            vcpu,
+            upper,
+            stage2,
+            shadow,
+            neighbors,
             sweep: sweep::State::off(),
             installed: crate::run::Installed::default(),
             vse_given: false,
@@ -121,7 +137,6 @@ impl Hyp {
         self.fresh_guest();
         self.run();
         self.set_stepping(false);
-        self.job.fault_reached = self.faults.reached;
         compiler_fence(Ordering::SeqCst);
     }
 
@@ -169,6 +184,8 @@ impl Hyp {
     pub fn fault(&mut self, fault: Fault) -> bool {
         let commits = self.faults.commit(fault);
         if commits {
+            // At once: a fault may be the last thing that this hypervisor does.
+            self.job.fault_reached = self.faults.reached;
             self.event(Event::Fault, [fault as u64, 0]);
         }
         commits

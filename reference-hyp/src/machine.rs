@@ -3,6 +3,7 @@
 use arch::{read, write};
 
 use crate::Hyp;
+use crate::bits::pstate;
 use crate::stage2::Table;
 
 /// PPI of the EL2 physical timer on QEMU's `virt`, as on every BSA machine.
@@ -92,6 +93,7 @@ impl Hyp {
             return;
         }
         self.stepping = on;
+        self.vcpu.frame.pstate &= !pstate::SS;
         // MDCR_EL2.HPMN must stay PMCR_EL0.N, or the event counters stop.
         let hpmn = (read!("pmcr_el0") >> 11) & 31;
         if on {

@@ -18,7 +18,7 @@ use crate::trace::count;
 impl Hyp {
     /// Emulates an ERET that trapped from the guest's EL2. `esr` is the syndrome of the trap (EC 0x1a).
     pub fn nested_eret(&mut self, esr: u64) {
-        let spsr = read!("S3_5_C4_C0_0");
+        let spsr = read!("S3_5_C4_C0_0") & !pstate::SS;
         let elr = match self.authenticated_elr(esr, read!("S3_5_C4_C0_1")) {
             Err(_) if self.fault(Fault::NvEretaNoAuth) => read!("S3_5_C4_C0_1"),
             Ok(elr) => elr,
@@ -78,6 +78,7 @@ impl Hyp {
         }
         self.fp.nested_transition = true;
         self.fp_put();
+        self.vcpu.switch_bank_to_el1();
         if self.config.sve() {
             // ZCR_EL12 traps to EL2 itself while CPTR_EL2.ZEN is closed.
             fp::open();
@@ -88,8 +89,9 @@ impl Hyp {
                 self.vcpu.zcr_el2 = zcr;
             }
             write!("S3_5_C1_C2_0", self.vcpu.vncr.get(vncr::ZCR_EL1));
+        } else {
+            self.vcpu.open_hidden_zen();
         }
-        self.vcpu.switch_bank_to_el1();
         self.vcpu.in_el2 = false;
         self.fp_load();
         self.leave_nested_transition();
@@ -99,6 +101,7 @@ impl Hyp {
     fn switch_to_el2(&mut self) {
         self.fp.nested_transition = true;
         self.fp_put();
+        self.vcpu.switch_bank_to_el2();
         if self.config.sve() {
             if !self.fault(Fault::NvNoUntrapOnExit) {
                 fp::open();
@@ -110,8 +113,9 @@ impl Hyp {
                 self.vcpu.vncr.set(vncr::ZCR_EL1, zcr);
             }
             write!("S3_5_C1_C2_0", self.vcpu.zcr_el2);
+        } else {
+            self.vcpu.hide_zen();
         }
-        self.vcpu.switch_bank_to_el2();
         self.vcpu.in_el2 = true;
         self.fp_load();
         if self.fp.owner == Owner::Guest && self.fault(Fault::NvReloadOld) {

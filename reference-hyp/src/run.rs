@@ -8,7 +8,7 @@ use arch::{read, write};
 use crate::Hyp;
 use crate::bits::{hcr, hcrx, vncr};
 use crate::fp::{self, Owner};
-use crate::stage2::{VMID_EL1, VMID_SHADOW, VMID_TOP, vmid};
+use crate::stage2::{VMID_EL1, VMID_TOP, vmid};
 
 /// What every guest runs with: interrupts to EL2, ID registers, SMC and waiting trapped, pointer
 /// authentication free.
@@ -54,22 +54,34 @@ pub struct Installation {
     vncr: u64,
 }
 
+/// Whose registers HCR_EL2 and its like hold.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum InForce {
+    /// Nobody's: the next entry writes them.
+    #[default]
+    None,
+    /// Those of the guest's EL2, or of its only level.
+    Top,
+    /// Those of its EL1.
+    Below,
+}
+
 /// What is in force, so that an entry writes registers only when they change, and computes them only when what
 /// they follow from has changed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Installed {
-    /// Whose registers are in the CPU: EL2's (or the only level's), EL1's, or nobody's.
-    context: Option<bool>,
-    /// Those of the guest's highest level.
+    in_force: InForce,
     top: Installation,
-    /// Those of its EL1, and HCR_EL2 and HCRX_EL2 of the guest that they follow from.
-    below: Option<((u64, u64), Installation)>,
+    below: Installation,
+    /// What `below` follows from: HCR_EL2, HCRX_EL2 and VTTBR_EL2 of the guest. All zero, which no HCR_EL2 is, if
+    /// it must be computed.
+    follows_from: [u64; 3],
 }
 
 impl Installed {
     /// Something else has written these registers.
     pub const fn forget(&mut self) {
-        self.context = None;
+        self.in_force = InForce::None;
     }
 }
 
@@ -129,41 +141,49 @@ impl Hyp {
 
     /// Puts HCR_EL2 and its like in force for the context that is about to run.
     fn install(&mut self, virtual_interrupts: u64) {
-        let is_top = self.vcpu.in_el2 || !self.config.el2();
-        let known = self.installed.context == Some(is_top) && virtual_interrupts == 0;
-        if known && is_top {
+        let wanted = if self.vcpu.in_el2 || !self.config.el2() {
+            InForce::Top
+        } else {
+            self.refresh_below();
+            InForce::Below
+        };
+        if self.installed.in_force == wanted && virtual_interrupts == 0 {
             return;
         }
-        let wanted = if is_top { self.installed.top } else { self.below(known) };
-        if known && self.installed.context.is_some() {
-            return;
-        }
-        write!("vttbr_el2", wanted.vttbr);
+        let Installation { hcr, hcrx, vttbr, vncr } =
+            if wanted == InForce::Top { self.installed.top } else { self.installed.below };
+        write!("vttbr_el2", vttbr);
         if self.config.el2() {
-            write!("S3_4_C2_C2_0", wanted.vncr);
+            write!("S3_4_C2_C2_0", vncr);
         }
         if self.cpu.hcx {
-            write!("S3_4_C1_C2_2", wanted.hcrx);
+            write!("S3_4_C1_C2_2", hcrx);
         }
-        let hcr = wanted.hcr | virtual_interrupts;
+        let hcr = hcr | virtual_interrupts;
         write!("hcr_el2", hcr);
         self.vse_given = hcr & hcr::VSE != 0;
         // With a virtual interrupt pending the next entry looks again.
-        self.installed.context = (hcr & (hcr::VSE | hcr::VI | hcr::VF) == 0).then_some(is_top);
+        let pending = hcr & (hcr::VSE | hcr::VI | hcr::VF) != 0;
+        self.installed.in_force = if pending { InForce::None } else { wanted };
     }
 
-    /// The same for the guest of a guest hypervisor. `known`: its registers are in the CPU already.
-    fn below(&mut self, known: bool) -> Installation {
-        let follows_from = (self.vcpu.hcr_el2(), self.vcpu.vncr.get(vncr::HCRX_EL2));
-        if let Some((key, installation)) = self.installed.below
-            && key == follows_from
-        {
-            return installation;
+    /// Computes the registers of the guest of a guest hypervisor, if what they follow from has changed.
+    fn refresh_below(&mut self) {
+        let l1 = self.vcpu.hcr_el2();
+        let l1_hcrx = self.vcpu.vncr.get(vncr::HCRX_EL2);
+        let l1_vttbr = if l1 & hcr::VM != 0 { self.vcpu.vncr.get(vncr::VTTBR_EL2) } else { 0 };
+        let [hcr, hcrx, vttbr] = self.installed.follows_from;
+        if (hcr ^ l1) | (hcrx ^ l1_hcrx) | (vttbr ^ l1_vttbr) == 0 {
+            return;
         }
-        if known {
-            self.installed.forget();
-        }
-        let (l1, l1_hcrx) = follows_from;
+        self.installed.forget();
+        self.installed.below = self.installation_below(l1, l1_hcrx, l1_vttbr);
+        // VNCR_EL2 of a guest hypervisor may change, and so may its VSESR_EL2: neither is looked at here.
+        let lasting = l1 & (hcr::NV | hcr::VSE) == 0;
+        self.installed.follows_from = if lasting { [l1, l1_hcrx, l1_vttbr] } else { [0; 3] };
+    }
+
+    fn installation_below(&mut self, l1: u64, l1_hcrx: u64, l1_vttbr: u64) -> Installation {
         let mut hcr = HCR_GUEST | (l1 & !HCR_EXCLUDED);
         // Virtual interrupts that L1 makes pending for its guest, where it routes the physical ones to itself.
         if l1 & hcr::IMO != 0 {
@@ -183,7 +203,11 @@ impl Hyp {
             page = self.l2_vncr;
         }
         let vttbr = if l1 & hcr::VM != 0 {
-            self.shadow.base() | vmid(VMID_SHADOW)
+            let (vttbr, evicted) = self.shadow.select(l1_vttbr);
+            if evicted {
+                arch::hyp::invalidate_guest_tlb();
+            }
+            vttbr
         } else {
             self.stage2.base() | vmid(VMID_EL1)
         };
@@ -191,11 +215,7 @@ impl Hyp {
         if hcrx != own.hcrx && self.fault(Fault::TrFpmrNotForwarded) {
             hcrx |= own.hcrx & hcrx::ENFPM;
         }
-        let installation = Installation { hcr, hcrx, vttbr, vncr: page };
-        // A guest hypervisor's VNCR_EL2 may change, and so may its VSESR_EL2: neither is part of the key.
-        let lasting = l1 & (hcr::NV | hcr::VSE) == 0;
-        self.installed.below = lasting.then_some((follows_from, installation));
-        installation
+        Installation { hcr, hcrx, vttbr, vncr: page }
     }
 
     /// The CPU clears HCR_EL2.VSE when the guest takes the SError: it is pending no more, for whomever it was.

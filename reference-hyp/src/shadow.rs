@@ -1,51 +1,100 @@
-//! The shadow of a guest hypervisor's own stage 2.
+//! The shadows of a guest hypervisor's own stage 2.
 //!
-//! What L1 maps for L2 is combined with what L0 maps for L1, page by page, when L2 touches it. Any TLB
-//! maintenance of L1 drops the whole shadow: entries it may still hold are always rebuilt from L1's tables.
+//! What L1 maps for L2 is combined with what L0 maps for L1, page by page, when L2 touches it. There is one
+//! shadow for each VTTBR_EL2 that L1 has lately used, since what one of its guests may reach says nothing of
+//! another. Any TLB maintenance of L1 drops them all: entries are always rebuilt from L1's tables.
 
 use crate::bits::vncr;
-use crate::stage2::{Table, desc, index};
+use crate::stage2::{Table, VMID_SHADOW, desc, index, vmid};
 use crate::vcpu::VncrPage;
 
-/// Level 2 and 3 tables that the shadow may use before it starts again.
-const POOL: usize = 12;
+/// Level 2 and 3 tables that a shadow may use before it starts again.
+const POOL: usize = 10;
+/// Shadows. A hypervisor one level up uses three: its guest's EL2, and EL1 with and without a stage 2.
+const SPACES: usize = 4;
 
-/// The shadow tables.
-pub struct Shadow {
+/// One shadow.
+struct Space {
+    /// VTTBR_EL2 of L1 that it is of.
+    vttbr: Option<u64>,
     root: Table,
     pool: [Table; POOL],
     used: usize,
 }
 
+/// All shadows.
+pub struct Shadow {
+    spaces: [Space; SPACES],
+    current: usize,
+    next: usize,
+}
+
 impl Shadow {
     /// Nothing mapped.
     pub const fn new() -> Self {
-        Self { root: Table::new(), pool: [const { Table::new() }; POOL], used: 0 }
+        Self { spaces: [const { Space::new() }; SPACES], current: 0, next: 0 }
     }
 
-    /// VTTBR_EL2 without the VMID.
-    pub fn base(&self) -> u64 {
-        self.root.address()
+    /// Makes the shadow of this VTTBR_EL2 the one in use, and gives VTTBR_EL2 for it. The second value is true if
+    /// an older shadow had to give way: the caller invalidates the TLB.
+    pub fn select(&mut self, vttbr: u64) -> (u64, bool) {
+        let known = self.spaces.iter().position(|space| space.vttbr == Some(vttbr));
+        let evicted = known.is_none() && self.spaces[self.next].vttbr.is_some();
+        self.current = known.unwrap_or_else(|| {
+            let victim = self.next;
+            self.next = (victim + 1) % SPACES;
+            self.spaces[victim].clear();
+            self.spaces[victim].vttbr = Some(vttbr);
+            victim
+        });
+        let root = self.spaces[self.current].root.address();
+        (root | vmid(VMID_SHADOW + self.current as u64), evicted)
+    }
+
+    /// Another guest: forgets everything, and whose it was.
+    pub fn forget(&mut self) {
+        self.clear();
+        for space in &mut self.spaces {
+            space.vttbr = None;
+        }
+        (self.current, self.next) = (0, 0);
     }
 
     /// Forgets everything. The caller invalidates the TLB.
     pub fn clear(&mut self) {
+        for space in &mut self.spaces {
+            space.clear();
+        }
+    }
+
+    /// Maps one 4 KiB page, or one block of 2 MiB, in the shadow in use. Returns false if there was no room and
+    /// everything in it was forgotten first.
+    pub fn map(&mut self, ipa: u64, descriptor: u64, block: bool) -> bool {
+        let space = &mut self.spaces[self.current];
+        let room = space.insert(ipa, descriptor, block);
+        if !room {
+            space.clear();
+            space.insert(ipa, descriptor, block);
+        }
+        room
+    }
+}
+
+impl Space {
+    const fn new() -> Self {
+        Self { vttbr: None, root: Table::new(), pool: [const { Table::new() }; POOL], used: 0 }
+    }
+
+    /// Unmaps everything. It stays the shadow of its VTTBR_EL2.
+    fn clear(&mut self) {
+        if self.used == 0 {
+            return;
+        }
         self.root.0.fill(0);
         for table in &mut self.pool[..self.used] {
             table.0.fill(0);
         }
         self.used = 0;
-    }
-
-    /// Maps one 4 KiB page, or one block of 2 MiB. Returns false if there was no room and everything was
-    /// forgotten first.
-    pub fn map(&mut self, ipa: u64, descriptor: u64, block: bool) -> bool {
-        let room = self.insert(ipa, descriptor, block);
-        if !room {
-            self.clear();
-            self.insert(ipa, descriptor, block);
-        }
-        room
     }
 
     fn insert(&mut self, ipa: u64, descriptor: u64, block: bool) -> bool {

@@ -65,7 +65,7 @@ pub const fn vmid(number: u64) -> u64 {
 pub const VMID_TOP: u64 = 1;
 /// The VMID of its EL1 without a stage 2 of its own.
 pub const VMID_EL1: u64 = 2;
-/// The VMID of its EL1 under its own stage 2.
+/// The first VMID of its EL1 under stages 2 of its own.
 pub const VMID_SHADOW: u64 = 3;
 
 /// L0's tables.
@@ -147,7 +147,7 @@ impl Hyp {
     /// Puts a fresh stage 2 of this guest in force, and drops every older translation.
     pub fn make_stage2(&mut self) {
         self.stage2.make(&self.config);
-        self.shadow.clear();
+        self.shadow.forget();
         write!("vtcr_el2", VTCR);
         arch::hyp::invalidate_guest_tlb();
     }

@@ -1,13 +1,10 @@
-//! Large things live in statics and are taken once: there is no allocator, and the stack is small.
+//! Large things live in a static and are taken once: there is no allocator, and the stack is small.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// A value that one caller may take for ever.
-pub struct Static<T> {
-    taken: AtomicBool,
-    value: UnsafeCell<T>,
-}
+pub struct Static<T>(UnsafeCell<T>);
 
 // SAFETY: `take` hands the value out once, so no two contexts ever share it.
 unsafe impl<T> Sync for Static<T> {}
@@ -15,16 +12,16 @@ unsafe impl<T> Sync for Static<T> {}
 impl<T> Static<T> {
     /// Wraps a value.
     pub const fn new(value: T) -> Self {
-        Self { taken: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        Self(UnsafeCell::new(value))
     }
 
-    /// Takes the value; `None` the second time.
-    pub fn take(&'static self) -> Option<&'static mut T> {
-        if self.taken.load(Ordering::Relaxed) {
+    /// Takes the value, unless `taken` says that somebody has. The flag belongs to this value alone.
+    pub fn take(&'static self, taken: &AtomicBool) -> Option<&'static mut T> {
+        if taken.load(Ordering::Relaxed) {
             return None;
         }
-        self.taken.store(true, Ordering::Relaxed);
+        taken.store(true, Ordering::Relaxed);
         // SAFETY: the flag, on a single CPU with interrupts masked, makes this the only reference.
-        Some(unsafe { &mut *self.value.get() })
+        Some(unsafe { &mut *self.0.get() })
     }
 }

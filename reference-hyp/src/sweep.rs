@@ -115,12 +115,10 @@ impl Hyp {
         self.disturb(self.config.sweep_disturbance);
     }
 
-    /// PSTATE.SS for the next entry: step it, if stepping is on.
+    /// PSTATE.SS for the next entry, if stepping is on. Nothing else sets it: a guest's own SPSR loses it.
     pub fn arm_step(&mut self) {
-        if self.sweep.stepping() {
+        if self.stepping {
             self.vcpu.frame.pstate |= pstate::SS;
-        } else {
-            self.vcpu.frame.pstate &= !pstate::SS;
         }
     }
 }

@@ -54,13 +54,11 @@ macro_rules! banked {
                 let el2 = Registers { $($name: read!($el12),)* };
                 $(write!($el12, self.vncr.get($offset));)*
                 self.bank = el2;
-                self.open_hidden_zen();
             }
 
             /// Moves EL1's registers from the CPU into memory, and EL2's from the bank into the CPU.
             pub fn switch_bank_to_el2(&mut self) {
                 $(self.vncr.set($offset, read!($el12));)*
-                self.hide_zen();
                 let el2 = self.bank;
                 $(write!($el12, el2.$name);)*
             }
@@ -154,8 +152,6 @@ pub struct Vcpu {
     /// What is pending.
     pub pending: Pending,
     vhe: bool,
-    /// CPACR_EL1.ZEN is open in the CPU and hidden from the guest.
-    hides_sve: bool,
 }
 
 impl Vcpu {
@@ -175,7 +171,6 @@ impl Vcpu {
             zcr_el1: 0,
             pending: Pending { irq: false, serror: false },
             vhe: false,
-            hides_sve: false,
         }
     }
 
@@ -201,8 +196,7 @@ impl Vcpu {
             // CPTR_EL2 resets to 0 but for its RES1 bits: nothing is trapped.
             self.el1.cpacr = crate::layout::cptr_to_e2h(self.el2.cptr);
         }
-        self.hides_sve = !config.sve();
-        if self.hides_sve {
+        if !config.sve() {
             self.el1.cpacr |= cptr::ZEN;
         }
         (self.zcr_el1, self.zcr_el2) = (0, 0);
@@ -221,18 +215,14 @@ impl Vcpu {
     }
 
     /// A guest without SVE: EL1's CPACR_EL1, just loaded, gets the ZEN that the guest does not see.
-    fn open_hidden_zen(&self) {
-        if self.hides_sve {
-            write!("S3_5_C1_C0_2", read!("S3_5_C1_C0_2") | cptr::ZEN);
-        }
+    pub fn open_hidden_zen(&self) {
+        write!("S3_5_C1_C0_2", read!("S3_5_C1_C0_2") | cptr::ZEN);
     }
 
     /// The reverse, where the guest can read the saved CPACR_EL1.
-    fn hide_zen(&mut self) {
-        if self.hides_sve {
-            let seen = self.vncr.get(vncr::CPACR_EL1) & !cptr::ZEN;
-            self.vncr.set(vncr::CPACR_EL1, seen);
-        }
+    pub fn hide_zen(&mut self) {
+        let seen = self.vncr.get(vncr::CPACR_EL1) & !cptr::ZEN;
+        self.vncr.set(vncr::CPACR_EL1, seen);
     }
 
     /// The guest's EL0 belongs to its EL2.
