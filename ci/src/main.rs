@@ -5,6 +5,7 @@
 mod bless;
 mod check;
 mod compared;
+mod format;
 mod fuzz;
 mod lint;
 mod project;
@@ -28,7 +29,9 @@ struct Cli {
 enum Command {
     /// Formatting, Clippy, documentation, and the checks of sources and images that no compiler makes
     Lint,
-    /// Everything that runs: all strategies, depth 2, the mutants, and `cargo test`
+    /// Write sources and scenarios as `lint` wants them
+    Fmt,
+    /// Everything that runs: `cargo test`, then all strategies, depth 2, sweeps, the mutants, the bench
     Test,
     /// Make today's output of the tests the goldens, and take away goldens that no test has
     Bless {
@@ -60,6 +63,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
     let project = Project::open()?;
     match command {
         Command::Lint => lint::run(&project),
+        Command::Fmt => format::run(&project),
         Command::Test => suite::run(&project),
         Command::Bless { filter } => bless::run(&project, filter.as_deref()),
         Command::Fuzz { seconds, targets } => fuzz::run(&project, *seconds, targets),

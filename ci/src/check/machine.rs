@@ -5,6 +5,8 @@ use crate::project::TextFile;
 
 /// How folders of users begin.
 const HOMES: [&str; 3] = ["/home/", "/root/", "/Users/"];
+/// The folder of a user who is nobody's, for examples.
+const EXAMPLE: &str = "/home/u/";
 
 /// Hosts that may be named: where references and licences lie, and the names that RFC 2606 keeps for examples.
 const HOSTS: [&str; 9] = [
@@ -42,7 +44,9 @@ fn folders<'a>(line: &str, root: &'a str) -> Vec<&'a str> {
     // A working copy in a folder of the machine's root has too common a name: `/src` is in many a path.
     let root = Some(root).filter(|root| root.matches('/').count() > 1);
     let whole = |at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || "._-/}>".contains(c));
-    let named = |folder: &&str| line.match_indices(*folder).any(|(at, _)| whole(at));
+    let named = |folder: &&str| {
+        line.match_indices(*folder).any(|(at, _)| whole(at) && !line[at..].starts_with(EXAMPLE))
+    };
     HOMES.into_iter().chain(root).filter(named).collect()
 }
 
@@ -76,7 +80,7 @@ mod tests {
                 "README.md:2: names the folder `/srv/copies/holdfast`"
             ]
         );
-        assert_eq!(complaints("suites/home/a ~/holdfast $HOME/.cache a/root/b"), [""; 0]);
+        assert_eq!(complaints("suites/home/a ~/holdfast $HOME/.cache a/root/b /home/u/a"), [""; 0]);
     }
 
     #[test]
