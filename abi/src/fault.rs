@@ -124,7 +124,7 @@ faults! {
     TrFpmrNotForwarded = 43, "tr-fpmr-not-forwarded", "TR-10", ["P-85"],
         "L1's HCRX_EL2.EnFPM does not reach L2.";
     TrResetLayout = 44, "tr-reset-layout", "TR-05", ["P-74", "P-16"],
-        "After a reset the guest's CPTR_EL2 has the bits of the other layout.";
+        "After a reset of a vCPU CPTR_EL2 gets the value of the other layout.";
     HkElideAfterHypSimd = 45, "hk-elide-after-hyp-simd", "HK-16", ["P-11"],
         "After SIMD in the exit the reload is left out, since the owner seems the same.";
     HkReinitOnTrap = 46, "hk-reinit-on-trap", "HK-19", ["P-15"],

@@ -230,7 +230,7 @@ impl Machine {
     ///
     /// The guest asks for lengths or features that this very CPU is not configured with.
     pub fn bare(cpu: &QemuCpu, guest: &GuestSpec) -> Result<Self, Unavailable> {
-        if guest.sve != cpu.sve || guest.cpu != cpu.cpu {
+        if guest.sve != cpu.sve || guest.cpu != cpu.cpu || (cpu.fpmr && !guest.fpmr) {
             let why = "the guest's CPU differs from the machine's, and there is no hypervisor to hide it";
             return Err(Unavailable { code: skip::FEATURE_ABSENT, why: why.into() });
         }
@@ -268,6 +268,7 @@ impl Machine {
             return Err(Unavailable { code: skip::NO_VECTOR_LENGTH, why });
         }
         let mut machine = Self::qemu(cpu, guest)?;
+        machine.hooks.smccc = true;
         machine.quirks.zcr_el12_is_memory = guest.l1 == Some(L1Mode::Vhe);
         machine.quirks.zcr_el2_is_emulated = guest.l1.is_some();
         machine.quirks.sve_is_hidden = cpu.sve && !guest.sve;
@@ -285,7 +286,7 @@ impl Machine {
             features: Features {
                 sve: guest.sve,
                 sme: false,
-                fpmr: cpu.fpmr,
+                fpmr: cpu.fpmr && guest.fpmr,
                 poe: cpu.poe,
                 pauth: true,
                 // QEMU's `max` has FEAT_FPACCOMBINE with every PAC algorithm (target/arm/tcg/cpu64.c).
@@ -296,7 +297,7 @@ impl Machine {
             writable: Writable {
                 fpcr: FPCR_WRITABLE | FPCR_WRITABLE_AFP,
                 fpsr: FPSR_WRITABLE,
-                fpmr: if cpu.fpmr { FPMR_WRITABLE } else { 0 },
+                fpmr: if cpu.fpmr && guest.fpmr { FPMR_WRITABLE } else { 0 },
             },
             fp_reset: FpReset::Zero,
             zcr_reset: 0,
@@ -336,7 +337,7 @@ mod tests {
             cpu: Cpu::Max,
             sve: true,
             vl_max,
-            mmu: true,
+            fpmr: true, mmu: true,
             stage2: false,
             cold: false,
         };

@@ -301,8 +301,9 @@ impl Hyp {
         if self.fault(Fault::HkXcrRmw) {
             self.vcpu.zcr_el1 = old_zcr;
         }
-        if self.config.el2() && self.fault(Fault::TrResetLayout) {
-            self.vcpu.el1.cpacr = crate::bits::cptr::RES1_NVHE;
+        #[cfg(feature = "faults")]
+        if self.fault(Fault::TrResetLayout) {
+            self.faults.latch = Some(crate::traps_faults::WAS_RESET);
         }
         self.shadow.clear();
         arch::hyp::invalidate_guest_tlb();

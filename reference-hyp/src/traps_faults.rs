@@ -63,7 +63,7 @@ impl Hyp {
         if live && self.fault(Fault::TrCptrCached) {
             return (*self.faults.latch.get_or_insert(cptr), len);
         }
-        if live && self.fault(Fault::TrE2hLayoutBoot) {
+        if live && (self.faults.latch == Some(WAS_RESET) || self.fault(Fault::TrE2hLayoutBoot)) {
             return (cptr::RES1_NVHE, len);
         }
         if live && inputs.len_max.is_none() && self.fault(Fault::TrHideIdOnly) {
@@ -86,6 +86,8 @@ impl Hyp {
 
 /// The hypervisor has consumed a trap that L1 asked for.
 pub const EATEN: u64 = 1;
+/// The vCPU was reset.
+pub const WAS_RESET: u64 = 2;
 /// The other guest has had the CPU.
 pub const OTHER_GUEST_RAN: u64 = 3;
 

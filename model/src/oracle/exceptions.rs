@@ -235,7 +235,7 @@ mod tests {
             cpu: Cpu::Max,
             sve: true,
             vl_max: 512,
-            mmu: true,
+            fpmr: true, mmu: true,
             stage2: false,
             cold: false,
         };

@@ -7,7 +7,7 @@ use super::step::{Cpu, GuestSpec, L1Mode};
 use super::suggest;
 
 /// The names of all settings, in the order in which they print.
-pub const NAMES: [&str; 7] = ["l1", "cpu", "sve", "max_vl", "mmu", "stage2", "cold"];
+pub const NAMES: [&str; 8] = ["l1", "cpu", "sve", "max_vl", "fpmr", "mmu", "stage2", "cold"];
 
 /// The largest vector length of a guest that does not say, in bits.
 const VL_DEFAULT: u32 = 512;
@@ -25,6 +25,8 @@ pub struct Settings {
     pub sve: Option<bool>,
     /// `max_vl`: the guest's largest vector length in bits.
     pub max_vl: Option<u32>,
+    /// `fpmr`: whether the guest has FPMR where the CPU has it.
+    pub fpmr: Option<bool>,
     /// `mmu`: stage 1 on.
     pub mmu: Option<bool>,
     /// `stage2`: L1 runs L2 under a stage 2 of its own.
@@ -54,6 +56,7 @@ impl Settings {
             "cpu" => self.cpu = Some(word(value, "a CPU", CPUS)?),
             "sve" => self.sve = Some(flag(value)?),
             "max_vl" => self.max_vl = Some(length(value)?),
+            "fpmr" => self.fpmr = Some(flag(value)?),
             "mmu" => self.mmu = Some(flag(value)?),
             "stage2" => self.stage2 = Some(flag(value)?),
             "cold" => self.cold = Some(flag(value)?),
@@ -71,6 +74,7 @@ impl Settings {
             self.cpu.map(|cpu| text(name_of(CPUS, &cpu))),
             self.sve.map(Value::Flag),
             self.max_vl.map(|bits| Value::Number(bits.into())),
+            self.fpmr.map(Value::Flag),
             self.mmu.map(Value::Flag),
             self.stage2.map(Value::Flag),
             self.cold.map(Value::Flag),
@@ -99,6 +103,7 @@ impl Settings {
             cpu,
             sve,
             vl_max,
+            fpmr: self.fpmr.unwrap_or(true),
             mmu: self.mmu.unwrap_or(true),
             stage2: nested && self.stage2.unwrap_or(true),
             cold: self.cold.unwrap_or(false),
@@ -107,13 +112,14 @@ impl Settings {
 
     /// The settings that say what `guest` is, without those that are by default.
     pub(super) fn of(guest: &GuestSpec) -> Self {
-        let GuestSpec { l1, cpu, sve, vl_max, mmu, stage2, cold } = *guest;
+        let GuestSpec { l1, cpu, sve, vl_max, fpmr, mmu, stage2, cold } = *guest;
         let vl_default = if sve { VL_DEFAULT } else { VL_NO_SVE };
         Self {
             l1,
             cpu: (cpu != Cpu::Max).then_some(cpu),
             sve: (!sve).then_some(sve),
             max_vl: (vl_max != vl_default).then_some(vl_max),
+            fpmr: (!fpmr).then_some(fpmr),
             mmu: (!mmu).then_some(mmu),
             stage2: (l1.is_some() && !stage2).then_some(stage2),
             cold: cold.then_some(cold),

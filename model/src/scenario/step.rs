@@ -198,6 +198,8 @@ pub struct GuestSpec {
     pub sve: bool,
     /// The guest's largest vector length in bits (128 without SVE).
     pub vl_max: u32,
+    /// Whether the guest has FPMR where the CPU has it.
+    pub fpmr: bool,
     /// Stage 1 on at every level.
     pub mmu: bool,
     /// L1 runs L2 under a stage 2 of its own.
