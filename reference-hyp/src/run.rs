@@ -95,11 +95,8 @@ impl Hyp {
     }
 
     fn enter(&mut self) {
-        let before = self.vcpu.in_el2;
-        let stale_traps = self.vcpu.pending.irq && !before && self.faults.may(Fault::NvSwitchAfterLoad);
-        if stale_traps {
-            self.arm_traps();
-        }
+        #[cfg(feature = "faults")]
+        self.arm_traps_too_early();
         let virtual_interrupts = self.deliver_pending();
         #[cfg(feature = "faults")]
         {
@@ -107,8 +104,7 @@ impl Hyp {
         }
         self.install(virtual_interrupts);
         self.arm_step();
-        let stale_traps = stale_traps && self.vcpu.in_el2 != before;
-        if !stale_traps || !self.fault(Fault::NvSwitchAfterLoad) {
+        if !self.traps_stay() {
             self.arm_traps();
         }
         // SAFETY: stage 2 maps this guest's memory only, and the EL1 registers are the guest's.

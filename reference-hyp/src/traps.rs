@@ -58,6 +58,13 @@ pub const fn for_entry(inputs: Inputs) -> (u64, u64) {
 }
 
 impl Hyp {
+    /// Whether traps and length stay as they are, which only a fault makes them.
+    #[cfg(not(feature = "faults"))]
+    #[inline(always)]
+    pub const fn traps_stay(&self) -> bool {
+        false
+    }
+
     /// Programs traps and length for the next entry.
     pub fn arm_traps(&mut self) {
         let l2 = self.config.el2() && !self.vcpu.in_el2;

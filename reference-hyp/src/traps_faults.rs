@@ -3,11 +3,33 @@
 use abi::fault::Fault;
 
 use crate::Hyp;
-use crate::bits::cptr;
+use crate::bits::{cptr, hcr};
 use crate::fp::Owner;
 use crate::traps::{Inputs, for_entry};
 
 impl Hyp {
+    /// Sets traps and length before an interrupt may change L2 to L1.
+    pub fn arm_traps_too_early(&mut self) {
+        let switches =
+            self.config.el2() && !self.vcpu.in_el2 && self.vcpu.pending.irq && self.l1_hcr(hcr::IMO);
+        if switches && self.faults.may(Fault::NvSwitchAfterLoad) {
+            self.arm_traps();
+            self.faults.latch = Some(SWITCHED_LATE);
+        }
+    }
+
+    /// Whether L1 runs with what was set for L2.
+    pub fn traps_stay(&mut self) -> bool {
+        if self.faults.latch != Some(SWITCHED_LATE) {
+            return false;
+        }
+        if !self.vcpu.in_el2 {
+            self.faults.latch = None;
+            return false;
+        }
+        self.fault(Fault::NvSwitchAfterLoad)
+    }
+
     /// L1 has the CPU again: a trap that was consumed is over.
     pub fn forget_eaten_trap(&mut self) {
         if self.faults.latch == Some(EATEN) {
@@ -86,6 +108,8 @@ impl Hyp {
 
 /// The hypervisor has consumed a trap that L1 asked for.
 pub const EATEN: u64 = 1;
+/// An interrupt changed L2 to L1 after traps were set.
+pub const SWITCHED_LATE: u64 = 4;
 /// The vCPU was reset.
 pub const WAS_RESET: u64 = 2;
 /// The other guest has had the CPU.
