@@ -250,8 +250,13 @@ impl Bench {
             ..Op::new_zeroed()
         };
         program.ops.insert(end, trips);
-        let launch =
-            Launch { guest: &self.case.guest, program: &program, sweep: None, budget_ticks: u64::MAX / 4 };
+        let launch = Launch {
+            guest: &self.case.guest,
+            program: &program,
+            sweep: None,
+            fault: None,
+            budget_ticks: u64::MAX / 4,
+        };
         self.target.prepare(machine.memory(), &launch)?;
         let ended = machine.run(TIMEOUT, stop)?;
         let failed = |how: String| BenchError::Ended { depth: self.depth, vl: self.vl, how };

@@ -1,6 +1,7 @@
 //! The `holdfast` command.
 
 mod args;
+mod bench;
 mod doctor;
 mod exit;
 mod explain;
@@ -30,6 +31,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => run::replay(args),
         Command::Report(args) => report::run(args, &mut out),
         Command::Mutants(args) => mutants::run(args, &mut out),
+        Command::Bench(args) => bench::run(args, &mut out),
         Command::Doctor(args) => doctor::run(args, &mut out),
     };
     let ended = ended.and_then(|exit| {

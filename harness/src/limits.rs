@@ -40,6 +40,9 @@ pub const ICOUNT_RATE: f64 = 0.02;
 /// The harness waits this much longer than the hypervisor that is to end a case in time.
 pub const GRACE: Duration = Duration::from_secs(2);
 
+/// The same where a job has a limit of its own: whoever sets one knows how long the case takes.
+pub const GRACE_LIMITED: Duration = Duration::from_millis(500);
+
 /// Points of a `timer` sweep that are sent as one job. A job in which no tick fell into a window is the last.
 pub const TIMER_CHUNK: u64 = 256;
 

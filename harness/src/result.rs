@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use abi::doorbell::Sweep;
+use abi::fault::Fault;
 use abi::hyp::{Counters, End, TraceEvent};
 use abi::record::Arrival;
 
@@ -105,6 +106,8 @@ impl fmt::Display for State {
 pub struct CaseResult {
     /// The case's name.
     pub name: String,
+    /// The fault that the hypervisor was to commit.
+    pub fault: Option<Fault>,
     /// Its state, before expectations and repeats are taken into account.
     pub state: State,
     /// Why, in one line; empty for PASS and for a FAIL that its findings explain.
@@ -125,6 +128,8 @@ pub struct CaseResult {
     pub duration: Duration,
     /// The number of the machine that ran it, counted from 0 in a run.
     pub machine: u32,
+    /// It is MISS because what its job and others may cost together was used up.
+    pub given_up: bool,
 }
 
 impl CaseResult {
@@ -133,6 +138,7 @@ impl CaseResult {
     pub fn without_findings(name: &str, state: State, why: impl Into<String>) -> Self {
         Self {
             name: name.to_owned(),
+            fault: None,
             state,
             why: why.into(),
             findings: Vec::new(),
@@ -143,6 +149,7 @@ impl CaseResult {
             console: String::new(),
             duration: Duration::ZERO,
             machine: 0,
+            given_up: false,
         }
     }
 }

@@ -7,6 +7,7 @@
 mod budget;
 mod case;
 mod queue;
+mod tolerance;
 mod verdict;
 mod worker;
 
@@ -16,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use abi::doorbell::{Disturbance, Sweep};
+use abi::fault::Fault;
 use abi::skip;
 use model::compile::{CompileError, Program, compile};
 use model::scenario::Case;
@@ -26,6 +28,7 @@ use crate::qemu::command::MachineConfig;
 use crate::result::{CaseResult, Progress, State};
 use crate::target::Target;
 use queue::Queue;
+pub use tolerance::Tolerance;
 
 /// How the cases of a run are swept.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,16 +68,20 @@ pub enum Work {
 }
 
 /// A case that can run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Job {
     /// The machine that QEMU is asked for.
     pub config: MachineConfig,
     /// The compiled case, linked.
-    pub program: Program,
+    pub program: Arc<Program>,
     /// How it is swept.
     pub sweep: Option<SweepSpec>,
+    /// The fault that the hypervisor is to commit; the target needs the build for it.
+    pub fault: Option<Fault>,
     /// Replaces the time that the case would be given, before scaling.
     pub limit: Option<Duration>,
+    /// What this job and others may cost together; once it is used up, those that have not begun are MISS.
+    pub tolerance: Option<Arc<Tolerance>>,
 }
 
 impl Planned {
@@ -104,9 +111,11 @@ fn work(case: &Case, target: &Target, sweeping: Sweeping) -> Work {
             program.link(target.hole());
             Work::Run(Box::new(Job {
                 config: target.machine_config(&case.guest, sweep.map_or(Sweep::Off, |sweep| sweep.kind)),
-                program,
+                program: Arc::new(program),
                 sweep,
+                fault: None,
                 limit: None,
+                tolerance: None,
             }))
         }
         Err(CompileError::Skip { code, why }) => skip(code, why),
@@ -240,7 +249,16 @@ impl Runner {
 }
 
 fn settled(planned: &Planned, state: State, why: &str) -> Progress {
-    Progress::Finished(Box::new(CaseResult::without_findings(&planned.case.name, state, why)))
+    Progress::Finished(Box::new(unrun(planned, state, why)))
+}
+
+/// The result of a case that was not run.
+fn unrun(planned: &Planned, state: State, why: &str) -> CaseResult {
+    let mut result = CaseResult::without_findings(&planned.case.name, state, why);
+    if let Work::Run(job) = &planned.work {
+        result.fault = job.fault;
+    }
+    result
 }
 
 /// A queue is whole after every operation, so a worker that panicked has not broken it.

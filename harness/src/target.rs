@@ -10,7 +10,6 @@ mod outcome;
 use std::sync::Arc;
 
 use abi::doorbell::Sweep;
-use abi::fault::Fault;
 use model::machine::{IrqSource, Machine, QemuCpu, Unavailable};
 use model::scenario::step::{Cpu, GuestSpec};
 
@@ -32,8 +31,8 @@ pub struct TargetConfig {
     pub strategy: Strategy,
     /// Copies of the reference hypervisor below the payload, from 1. Without meaning on `bare`.
     pub depth: u32,
-    /// The fault that the outermost hypervisor commits.
-    pub fault: Option<Fault>,
+    /// The hypervisor is the build that can commit faults. Which one is a parameter of each job.
+    pub faults: bool,
     /// The hypervisor overwrites registers that it marks free. Off only for exact counts.
     pub poison: bool,
     /// The hypervisor keeps a trace. Off only for exact counts.
@@ -56,7 +55,7 @@ impl TargetConfig {
             kind: options.target,
             strategy: options.strategy,
             depth: options.depth,
-            fault: options.fault,
+            faults: options.fault.is_some(),
             poison: true,
             trace: true,
             trace_steps: false,
@@ -131,13 +130,12 @@ impl Target {
             TargetKind::Reference if (1..SLOTS).contains(&config.depth) => config.depth,
             TargetKind::Reference => return Err(TargetError::Depth { depth: config.depth }),
         };
-        if config.fault.is_some() && hypervisors == 0 {
+        if config.faults && hypervisors == 0 {
             return Err(TargetError::Fault);
         }
         let mut layers = Vec::new();
         if hypervisors > 0 {
-            let elf =
-                if config.fault.is_some() { embedded::REFERENCE_HYP_FAULTS } else { embedded::REFERENCE_HYP };
+            let elf = if config.faults { embedded::REFERENCE_HYP_FAULTS } else { embedded::REFERENCE_HYP };
             let image = Arc::new(Image::parse("reference-hyp", elf)?);
             let symbol = image.symbol(abi::hyp::SYMBOL)?;
             for number in 0..hypervisors {

@@ -33,6 +33,7 @@ fn guest(l1: Option<L1Mode>, sve: bool) -> GuestSpec {
         cpu: Cpu::Max,
         sve,
         vl_max: if sve { 512 } else { 128 },
+        fpmr: true,
         mmu: true,
         stage2: false,
         cold: false,
@@ -55,7 +56,7 @@ fn program(target: &Target, guest: &GuestSpec) -> Program {
 
 /// Runs one job and returns how it ended.
 fn run(machine: &mut Machine, target: &Target, guest: &GuestSpec, program: &Program) -> CaseEnd {
-    let launch = Launch { guest, program, sweep: None, budget_ticks: 5_000_000_000 };
+    let launch = Launch { guest, program, sweep: None, fault: None, budget_ticks: 5_000_000_000 };
     let sent = target.prepare(machine.memory(), &launch).unwrap();
     let end = machine.run(LONG, &AtomicBool::new(false)).unwrap();
     assert_eq!(end, JobEnd::Answered, "{}", machine.take_console());

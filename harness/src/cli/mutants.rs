@@ -1,7 +1,8 @@
 //! `holdfast mutants`: the suite against every fault of the reference hypervisor.
 //!
-//! First the suite runs without a fault: only a case that passes there can kill. Then it runs once for each
-//! fault, with limits taken from that first run, so that a case that a fault makes hang is cut short.
+//! First the suite runs without a fault: only a case that passes there can kill. Then each of those cases runs
+//! once with each fault, all on the same machines, with limits taken from the first run, so that a case that a
+//! fault makes hang is cut short. A fault that keeps killing its machine is given up after a few cases.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -22,16 +23,17 @@ use crate::options::{Options, TargetKind};
 use crate::progress::Live;
 use crate::qemu::Qemu;
 use crate::result::{CaseResult, Progress, State};
-use crate::runner::Work;
+use crate::runner::{Job, Planned, Tolerance, Work};
 use crate::suite::{Suite, select};
+use crate::target::{Target, TargetConfig};
 
 /// A case may take this many times as long as without a fault.
 const PATIENCE: u32 = 20;
 /// And at least this long: scheduling on a busy machine costs that much.
-const LIMIT_MIN: Duration = Duration::from_millis(100);
-/// Cases that hang with one fault before the rest of its run is given up: a hypervisor that is dead for
-/// good would cost seconds for every case and tell nothing new.
-const HANGS_MAX: u32 = 32;
+const LIMIT_MIN: Duration = Duration::from_millis(250);
+/// Machines that a fault may kill, and cases that it may make hang, before the rest of its cases is given up:
+/// each costs as much as hundreds of others and tells nothing new.
+const TOLERATED: u32 = 8;
 /// Cases that cannot kill of which the names are shown.
 const NAMES_SHOWN: usize = 5;
 
@@ -48,7 +50,17 @@ pub(super) fn run(args: &Mutants, to: &mut dyn Write) -> Result<Exit> {
     let qemu = session::find_qemu(&options)?;
     let hunt = Hunt { options: &options, qemu: &qemu, signal: &signal };
     let clean = hunt.clean(&cases)?;
-    if clean.cases.is_empty() {
+    let stopped = || {
+        let stopped = signal.load(Ordering::Relaxed);
+        if stopped {
+            say("stopped: the score would be of a part only");
+        }
+        stopped
+    };
+    if stopped() {
+        return Ok(Exit::Void);
+    }
+    if clean.fit.is_empty() {
         say("no case passes without a fault: there is nothing that could notice one");
         return Ok(Exit::NothingRan);
     }
@@ -58,23 +70,22 @@ pub(super) fn run(args: &Mutants, to: &mut dyn Write) -> Result<Exit> {
     if clean.unfit.len() > NAMES_SHOWN {
         say(&format!("and {} more do not pass without a fault", clean.unfit.len() - NAMES_SHOWN));
     }
+    let outcomes = hunt.faults(&faults, &clean)?;
+    if stopped() {
+        return Ok(Exit::Void);
+    }
     let mut printer = Printer { to, format: args.format, all: args.all };
     let mut total = Total { unfit: clean.unfit.len(), ..Total::default() };
-    for fault in &faults {
-        let outcome = hunt.fault(*fault, &clean)?;
-        if signal.load(Ordering::Relaxed) {
-            say("stopped: the score would be of a part of the faults only");
-            return Ok(Exit::Void);
-        }
-        total.add(&outcome);
-        printer.outcome(&outcome)?;
+    for outcome in &outcomes {
+        total.add(outcome);
+        printer.outcome(outcome)?;
     }
     printer.total(&total, begun.elapsed())?;
     let whole = total.killed == total.faults && total.reached == total.faults && total.unfit == 0;
     Ok(if whole { Exit::Success } else { Exit::Nonconformant })
 }
 
-/// The search, and what all its runs have in common.
+/// The search, and what its two runs have in common.
 struct Hunt<'a> {
     options: &'a Options,
     qemu: &'a Qemu,
@@ -83,28 +94,28 @@ struct Hunt<'a> {
 
 /// The run without a fault.
 struct Clean {
-    /// The cases that pass.
-    cases: Vec<Arc<Case>>,
-    /// How long each may take.
-    limits: HashMap<String, Duration>,
+    /// The cases that pass, each with how long it may take.
+    fit: Vec<(Arc<Case>, Box<Job>)>,
     /// Cases that ran and did not pass.
     unfit: Vec<(String, State)>,
 }
 
-/// The run with one fault.
+/// What became of one fault.
 #[derive(Debug)]
 struct Outcome {
     fault: Fault,
+    /// Cases that ran with it, or were to run.
     cases: usize,
     /// How often its line ran, in all cases.
     reached: u64,
     /// The cases that noticed it, and how.
     killers: BTreeMap<String, State>,
-    /// Cases in which the suite itself broke: they are no killers.
+    /// Cases that are no killers although they do not pass, and why.
     errors: BTreeMap<String, String>,
-    /// Cases that did not run because too many before them hung.
+    /// Cases that did not run because of what it cost before them.
     given_up: usize,
-    wall: Duration,
+    /// What all its cases took, on however many machines.
+    time: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -119,11 +130,18 @@ struct Total {
 }
 
 impl Hunt<'_> {
+    /// The target of both runs: the build that can commit faults, without a trace that nobody will read.
+    fn target(&self) -> Result<Target> {
+        let config = TargetConfig { faults: true, trace: false, ..TargetConfig::new(self.options) };
+        Ok(Target::new(config, self.qemu.version())?)
+    }
+
     fn clean(&self, cases: &[Arc<Case>]) -> Result<Clean> {
-        let target = session::target(self.options, self.qemu)?;
+        let target = self.target()?;
         let jobs = session::compile(self.options, cases, &target);
         let runner = session::runner(self.options, jobs, target, self.qemu);
-        let mut clean = Clean { cases: Vec::new(), limits: HashMap::new(), unfit: Vec::new() };
+        let mut unfit = Vec::new();
+        let mut limits = HashMap::new();
         let mut live = Live::new("cases without a fault", cases.len() as u64);
         runner.run(self.signal, &mut |progress| {
             let Progress::Finished(result) = progress else { return };
@@ -131,64 +149,74 @@ impl Hunt<'_> {
             let CaseResult { name, state, duration, .. } = *result;
             match state {
                 State::Pass => {
-                    let limit = duration.saturating_mul(PATIENCE).max(LIMIT_MIN);
-                    clean.limits.insert(name, limit);
+                    limits.insert(name, duration.saturating_mul(PATIENCE).max(LIMIT_MIN));
                 }
                 State::Skip(_) => {}
-                state => clean.unfit.push((name, state)),
+                state => unfit.push((name, state)),
             }
         });
-        clean.cases = cases.iter().filter(|case| clean.limits.contains_key(&case.name)).cloned().collect();
-        Ok(clean)
+        let fit = runner.plan().jobs.iter().filter_map(|planned| match &planned.work {
+            Work::Run(job) => {
+                let limit = limits.get(&planned.case.name).copied()?;
+                Some((Arc::clone(&planned.case), Box::new(Job { limit: Some(limit), ..Job::clone(job) })))
+            }
+            Work::Settled(..) => None,
+        });
+        Ok(Clean { fit: fit.collect(), unfit })
     }
 
-    fn fault(&self, fault: Fault, clean: &Clean) -> Result<Outcome> {
-        let begun = Instant::now();
-        let options = Options { fault: Some(fault), ..self.options.clone() };
-        let target = session::target(&options, self.qemu)?;
-        let mut jobs = session::compile(&options, &clean.cases, &target);
-        for planned in &mut jobs {
-            if let Work::Run(job) = &mut planned.work {
-                job.limit = clean.limits.get(&planned.case.name).copied();
-            }
+    /// Runs every case with every fault, fault by fault on each kind of machine.
+    fn faults(&self, faults: &[Fault], clean: &Clean) -> Result<Vec<Outcome>> {
+        let mut jobs = Vec::new();
+        for fault in faults {
+            let tolerance = Arc::new(Tolerance::new(TOLERATED));
+            jobs.extend(clean.fit.iter().map(|(case, job)| {
+                let fault = Some(*fault);
+                let job = Job { fault, tolerance: Some(Arc::clone(&tolerance)), ..Job::clone(job) };
+                Planned { case: Arc::clone(case), work: Work::Run(Box::new(job)) }
+            }));
         }
-        let cases = jobs.len();
-        let runner = session::runner(&options, jobs, target, self.qemu);
-        let mut outcome = Outcome {
-            fault,
-            cases,
-            reached: 0,
-            killers: BTreeMap::new(),
-            errors: BTreeMap::new(),
-            given_up: 0,
-            wall: Duration::ZERO,
-        };
-        let mut live = Live::new(fault.name(), cases as u64);
-        let mut hangs = 0;
-        let stop = AtomicBool::new(false);
-        runner.run(&stop, &mut |progress| {
+        let mut outcomes: BTreeMap<Fault, Outcome> =
+            faults.iter().map(|fault| (*fault, Outcome::new(*fault))).collect();
+        let mut live = Live::new("cases with a fault", jobs.len() as u64);
+        let runner = session::runner(self.options, jobs, self.target()?, self.qemu);
+        runner.run(self.signal, &mut |progress| {
             let Progress::Finished(result) = progress else { return };
-            live.done(result.state.is_nonconformant());
-            hangs += u32::from(result.state == State::Timeout);
-            outcome.add(*result, stop.load(Ordering::Relaxed));
-            if hangs >= HANGS_MAX || self.signal.load(Ordering::Relaxed) {
-                stop.store(true, Ordering::Relaxed);
+            live.done(false);
+            if let Some(outcome) = result.fault.and_then(|fault| outcomes.get_mut(&fault)) {
+                outcome.add(*result);
             }
         });
-        outcome.wall = begun.elapsed();
-        Ok(outcome)
+        Ok(outcomes.into_values().collect())
     }
 }
 
 impl Outcome {
-    fn add(&mut self, result: CaseResult, stopped: bool) {
-        if let Some(hyp) = &result.hyp {
-            self.reached = self.reached.saturating_add(hyp.fault_reached);
+    const fn new(fault: Fault) -> Self {
+        Self {
+            fault,
+            cases: 0,
+            reached: 0,
+            killers: BTreeMap::new(),
+            errors: BTreeMap::new(),
+            given_up: 0,
+            time: Duration::ZERO,
         }
+    }
+
+    fn add(&mut self, result: CaseResult) {
+        let reached = result.hyp.as_ref().map_or(0, |hyp| hyp.fault_reached);
+        self.cases += 1;
+        self.reached = self.reached.saturating_add(reached);
+        self.time = self.time.saturating_add(result.duration);
         match result.state {
-            State::Miss if stopped => self.given_up += 1,
+            State::Miss if result.given_up => self.given_up += 1,
             State::Error | State::Miss => {
                 self.errors.insert(result.name, result.why);
+            }
+            // Something else is wrong: what was never committed cannot have been noticed.
+            state if state.is_nonconformant() && reached == 0 => {
+                self.errors.insert(result.name, format!("{state}, and the fault was not reached"));
             }
             state if state.is_nonconformant() => {
                 self.killers.insert(result.name, state);
@@ -247,12 +275,12 @@ impl Printer<'_> {
             return self.line(&FaultLine::of(outcome));
         }
         let (word, style) = outcome.verdict();
-        let (name, wall) = (outcome.fault.name(), outcome.wall.as_secs_f64());
+        let (name, time) = (outcome.fault.name(), outcome.time.as_secs_f64());
         writeln!(
             self.to,
-            "{style}{word:<9}{style:#} {name:<28} by {:>4} of {} cases, reached {} times, {wall:.1} s",
+            "{style}{word:<9}{style:#} {name:<28} by {:>4} of {} cases, reached {} times, {time:.1} s",
             outcome.killers.len(),
-            outcome.cases,
+            outcome.cases - outcome.given_up,
             outcome.reached,
         )?;
         if self.all {
@@ -275,7 +303,11 @@ impl Printer<'_> {
             )?;
         }
         if outcome.given_up > 0 {
-            writeln!(self.to, "          {} cases not run: {HANGS_MAX} hung before them", outcome.given_up)?;
+            writeln!(
+                self.to,
+                "          {} cases not run: {TOLERATED} before them killed their machine or hung",
+                outcome.given_up
+            )?;
         }
         Ok(())
     }
@@ -327,7 +359,7 @@ struct FaultLine<'a> {
     errors: Vec<&'a str>,
     cases: usize,
     given_up: usize,
-    wall_s: f64,
+    time_s: f64,
 }
 
 #[derive(Serialize)]
@@ -351,7 +383,7 @@ impl<'a> FaultLine<'a> {
             errors: outcome.errors.keys().map(String::as_str).collect(),
             cases: outcome.cases,
             given_up: outcome.given_up,
-            wall_s: outcome.wall.as_secs_f64(),
+            time_s: outcome.time.as_secs_f64(),
         }
     }
 }
@@ -371,17 +403,17 @@ struct SummaryLine<'a> {
 
 #[cfg(test)]
 mod tests {
+    use crate::result::HypReport;
+
     use super::*;
 
     fn outcome(reached: u64, killers: &[&str]) -> Outcome {
         Outcome {
-            fault: Fault::NvFlagSticky,
             cases: 3,
             reached,
             killers: killers.iter().map(|name| ((*name).to_owned(), State::Fail)).collect(),
-            errors: BTreeMap::new(),
-            given_up: 0,
-            wall: Duration::from_millis(1500),
+            time: Duration::from_millis(1500),
+            ..Outcome::new(Fault::NvFlagSticky)
         }
     }
 
@@ -430,11 +462,38 @@ mod tests {
     }
 
     #[test]
-    fn errors_do_not_kill() {
+    fn only_a_case_that_reached_the_fault_kills() {
         let mut outcome = outcome(5, &[]);
-        outcome.add(CaseResult::without_findings("a", State::Error, "bad ring"), false);
-        outcome.add(CaseResult::without_findings("b", State::Miss, "stopped"), true);
-        outcome.add(CaseResult::without_findings("c", State::Crash, "died"), false);
-        assert_eq!((outcome.errors.len(), outcome.given_up, outcome.killers.len()), (1, 1, 1));
+        let mut add = |name, state, reached, given_up| {
+            let mut result = CaseResult::without_findings(name, state, "why");
+            result.given_up = given_up;
+            result.hyp = Some(Box::new(HypReport {
+                end: None,
+                end_arg: 0,
+                end_at: [0; 4],
+                fault_reached: reached,
+                disturbed: 0,
+                counters: zerocopy::FromZeros::new_zeroed(),
+                trace: Vec::new(),
+            }));
+            outcome.add(result);
+        };
+        add("a", State::Error, 1, false);
+        add("b", State::Miss, 0, true);
+        add("c", State::Miss, 0, false);
+        add("d", State::Crash, 1, false);
+        add("e", State::Timeout, 0, false);
+        assert_eq!(outcome.errors.keys().collect::<Vec<_>>(), ["a", "c", "e"]);
+        assert_eq!((outcome.killers.len(), outcome.given_up, outcome.reached), (1, 1, 7));
+        assert_eq!(outcome.errors["e"], "TIMEOUT, and the fault was not reached");
+    }
+
+    #[test]
+    fn what_was_not_run_is_said() {
+        let mut hung = outcome(5, &["a::b"]);
+        hung.given_up = 2;
+        let text = print(PlainFormat::Human, &[hung]);
+        assert!(text.contains("by    1 of 1 cases"), "{text}");
+        assert!(text.contains("2 cases not run: 8 before them"), "{text}");
     }
 }

@@ -13,7 +13,7 @@ use crate::events::{Emulator, Environment, Host, Image, SCHEMA_VERSION};
 use crate::options::{Options, TargetKind};
 use crate::qemu::{self, Qemu};
 use crate::run_folder::timestamp;
-use crate::runner::{Plan, Planned, Runner, Sweeping, plan};
+use crate::runner::{Plan, Planned, Runner, Sweeping, Work, plan};
 use crate::target::{Target, TargetConfig};
 
 /// Marks an error that makes a run void: something is missing or broken, and the command line is right.
@@ -42,7 +42,13 @@ pub(super) fn target(options: &Options, qemu: &Qemu) -> Result<Target> {
 /// Compiles the cases for a target. Starts nothing.
 pub(super) fn compile(options: &Options, cases: &[Arc<Case>], target: &Target) -> Vec<Planned> {
     let sweeping = Sweeping { kind: options.sweep, disturbance: options.disturbance };
-    plan(cases.to_vec(), target, sweeping, options.workers)
+    let mut jobs = plan(cases.to_vec(), target, sweeping, options.workers);
+    for planned in &mut jobs {
+        if let Work::Run(job) = &mut planned.work {
+            job.fault = options.fault;
+        }
+    }
+    jobs
 }
 
 /// A runner of these jobs.

@@ -61,7 +61,8 @@ impl Budget {
         // The counter of `-cpu max` has ticks of 1 ns; under icount each instruction is one.
         let rate = if config.icount { limits::ICOUNT_RATE } else { 1.0 };
         let ticks = (wall.as_secs_f64() * 1e9 * rate) as u64;
-        Self { ticks, timeout: wall + pace.scale(limits::GRACE) }
+        let grace = if limit.is_some() { limits::GRACE_LIMITED } else { limits::GRACE };
+        Self { ticks, timeout: wall + pace.scale(grace) }
     }
 }
 
@@ -120,7 +121,9 @@ mod tests {
         let pace = Pace::unknown(1.0);
         let plain = budget(&[], None, pace).ticks;
         assert_eq!(budget(&[churn(1000)], None, pace).ticks - plain, 100_000_000);
-        assert_eq!(budget(&[], Some(Duration::from_millis(5)), pace).ticks, 5_000_000);
+        let limited = budget(&[], Some(Duration::from_millis(5)), pace);
+        assert_eq!(limited.ticks, 5_000_000);
+        assert_eq!(limited.timeout, Duration::from_millis(5) + limits::GRACE_LIMITED);
         let icount = MachineConfig { icount: true, ..CONFIG };
         assert!(Budget::of(&[], None, None, &icount, pace).ticks < plain);
         assert_eq!(

@@ -57,6 +57,7 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
     });
     let result = CaseResult {
         name: case.name.clone(),
+        fault: job.fault,
         state: verdict.state,
         why: verdict.why,
         findings: verdict.findings,
@@ -67,6 +68,7 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         console: machine.machine.take_console(),
         duration: begun.elapsed(),
         machine: machine.number,
+        given_up: false,
     };
     (result, fate)
 }
@@ -114,9 +116,10 @@ impl Run<'_> {
     fn one_job(&mut self, sweep: Option<SweepRun>) -> Result<Step, CaseError> {
         let Self { shared, case, job, .. } = *self;
         let target = shared.target;
-        let program = &job.program;
+        let program = &*job.program;
         let budget = Budget::of(&program.ops, sweep, job.limit, &self.machine.config, self.machine.pace);
-        let launch = Launch { guest: &case.guest, program, sweep, budget_ticks: budget.ticks };
+        let launch =
+            Launch { guest: &case.guest, program, sweep, fault: job.fault, budget_ticks: budget.ticks };
         let sent = target.prepare(self.machine.machine.memory(), &launch)?;
         let job_end = self.machine.machine.run(budget.timeout, shared.stop)?;
         if job_end != JobEnd::Answered {

@@ -194,6 +194,7 @@ mod tests {
             cpu: Cpu::Max,
             sve: false,
             vl_max: 128,
+            fpmr: true,
             mmu: true,
             stage2: false,
             cold: false,

@@ -10,7 +10,7 @@ use model::scenario::step::{GuestSpec, L1Mode};
 
 use super::budget::{Budget, Pace};
 use super::case::{self, Fate};
-use super::{Shared, Work, lock, settled};
+use super::{Shared, Work, lock, settled, unrun};
 use crate::limits;
 use crate::qemu::command::MachineConfig;
 use crate::qemu::machine::{JobEnd, Machine, MachineError};
@@ -52,15 +52,26 @@ enum StartError {
 /// Runs cases until there are none, or until the run is stopped.
 pub(super) fn work(shared: &Shared<'_>, progress: &Sender<Progress>) {
     let mut ready: Option<Ready> = None;
+    // The kind of machine that the queue counts this worker for, with or without one at hand.
+    let mut joined: Option<MachineConfig> = None;
     let mut failures = 0;
     // Sending fails only if the receiver panicked; then there is nobody to work for.
     while !shared.stop.load(Ordering::Relaxed) {
-        let current = ready.as_ref().map(|ready| ready.config);
-        let Some((index, config)) = lock(&shared.queue).next(current) else { break };
+        let Some((index, config)) = lock(&shared.queue).next(joined) else { break };
+        if joined != Some(config) {
+            drop(ready.take());
+            joined = Some(config);
+        }
         let Some(planned) = shared.plan.jobs.get(index) else { break };
         let Work::Run(job) = &planned.work else { continue };
-        if current != Some(config) {
-            drop(ready.take());
+        if job.tolerance.as_ref().is_some_and(|tolerance| tolerance.is_used_up()) {
+            let why = "not run: too many cases before it lost their machine or ran out of time";
+            let mut result = unrun(planned, State::Miss, why);
+            result.given_up = true;
+            if progress.send(Progress::Finished(Box::new(result))).is_err() {
+                return;
+            }
+            continue;
         }
         let started = match ready.take() {
             Some(ready) => Ok(ready),
@@ -70,6 +81,7 @@ pub(super) fn work(shared: &Shared<'_>, progress: &Sender<Progress>) {
             Ok(machine) => machine,
             Err(error) => {
                 failures += 1;
+                joined = None;
                 lock(&shared.queue).leave(config);
                 let why = format!("no machine: {}", chain(&error));
                 if progress.send(settled(planned, State::Miss, &why)).is_err() {
@@ -92,10 +104,14 @@ pub(super) fn work(shared: &Shared<'_>, progress: &Sender<Progress>) {
             return;
         }
         let (result, fate) = case::run(shared, &planned.case, job, &mut machine);
+        if let Some(tolerance) = &job.tolerance {
+            tolerance.note(&result.state, fate == Fate::Lost);
+        }
         match fate {
             Fate::Reusable => ready = Some(machine),
             Fate::Lost => {
                 drop(machine);
+                joined = None;
                 lock(&shared.queue).leave(config);
             }
         }
@@ -132,6 +148,7 @@ fn calibrate(
         cpu: config.cpu,
         sve: config.vl_max != 0,
         vl_max: config.vl_max.max(128),
+        fpmr: true,
         mmu: true,
         stage2: false,
         cold: false,
@@ -140,7 +157,9 @@ fn calibrate(
     let mut program = compile_steps(&guest, &[], &promised, None)?;
     program.link(shared.target.hole());
     let budget = Budget::of(&program.ops, None, Some(limits::BOOT), config, Pace::unknown(1.0));
-    let launch = Launch { guest: &guest, program: &program, sweep: None, budget_ticks: budget.ticks };
+    // Without a fault: what a machine is worth must not depend on what its cases are to show.
+    let launch =
+        Launch { guest: &guest, program: &program, sweep: None, fault: None, budget_ticks: budget.ticks };
     let begun = Instant::now();
     let sent = shared.target.prepare(machine.memory(), &launch)?;
     match machine.run(limits::BOOT, stop)? {

@@ -3,6 +3,7 @@
 use std::mem::offset_of;
 
 use abi::doorbell::{self, Disturbance, Sweep};
+use abi::fault::Fault;
 use abi::hyp::{self, HypJob};
 use abi::job::{self, JobHeader};
 use model::compile::Program;
@@ -28,6 +29,8 @@ pub struct Launch<'a> {
     pub program: &'a Program,
     /// How it is swept.
     pub sweep: Option<SweepRun>,
+    /// The fault that the outermost hypervisor commits, if its build can: see [`super::TargetConfig::faults`].
+    pub fault: Option<Fault>,
     /// Ticks of 1 ns (under icount: instructions) after which the hypervisor ends the case.
     pub budget_ticks: u64,
 }
@@ -168,7 +171,7 @@ impl Target {
             restore: config.strategy.restore as u64,
             nested: config.strategy.nested as u64,
             upper: config.strategy.upper as u64,
-            fault: config.fault.filter(|_| outermost).map_or(0, |fault| fault as u64),
+            fault: launch.fault.filter(|_| outermost).map_or(0, |fault| fault as u64),
             budget_ticks: if outermost { launch.budget_ticks } else { u64::MAX / 2 },
             preempt_ticks: if outermost { config.preempt_ticks } else { 0 },
             sweep_disturbance: launch.sweep.map_or(Disturbance::Clobber, |sweep| sweep.disturbance) as u64,
