@@ -337,7 +337,8 @@ mod tests {
             cpu: Cpu::Max,
             sve: true,
             vl_max,
-            fpmr: true, mmu: true,
+            fpmr: true,
+            mmu: true,
             stage2: false,
             cold: false,
         };

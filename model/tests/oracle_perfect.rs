@@ -15,7 +15,16 @@ use model::scenario::parse_step;
 use model::scenario::step::{Cpu as CpuKind, GuestSpec, L1Mode, Step};
 
 fn guest(l1: Option<L1Mode>) -> GuestSpec {
-    GuestSpec { l1, cpu: CpuKind::Max, sve: true, vl_max: 512, fpmr: true, mmu: true, stage2: l1.is_some(), cold: false }
+    GuestSpec {
+        l1,
+        cpu: CpuKind::Max,
+        sve: true,
+        vl_max: 512,
+        fpmr: true,
+        mmu: true,
+        stage2: l1.is_some(),
+        cold: false,
+    }
 }
 
 fn machine(guest: &GuestSpec) -> Machine {

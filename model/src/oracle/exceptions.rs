@@ -235,7 +235,8 @@ mod tests {
             cpu: Cpu::Max,
             sve: true,
             vl_max: 512,
-            fpmr: true, mmu: true,
+            fpmr: true,
+            mmu: true,
             stage2: false,
             cold: false,
         };

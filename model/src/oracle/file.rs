@@ -355,7 +355,8 @@ mod tests {
             cpu: Cpu::Max,
             sve: true,
             vl_max: 2048,
-            fpmr: true, mmu: true,
+            fpmr: true,
+            mmu: true,
             stage2: false,
             cold: false,
         };
