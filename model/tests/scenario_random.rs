@@ -185,15 +185,18 @@ fn settings() -> impl Strategy<Value = Settings> {
     let l1 = option::of(select(vec![L1Mode::Vhe, L1Mode::Nvhe]));
     let max_vl = option::of(select(vec![128, 256, 512, 2048]));
     let cpu = option::of(select(vec![Cpu::Max, Cpu::AllLengths]));
-    (l1, cpu, max_vl, flag(), flag(), flag()).prop_map(|(l1, cpu, max_vl, mmu, stage2, cold)| Settings {
-        l1,
-        cpu,
-        sve: Some(true),
-        max_vl,
-        mmu,
-        stage2,
-        cold,
-    })
+    (l1, cpu, max_vl, flag(), flag(), flag(), flag()).prop_map(
+        |(l1, cpu, max_vl, fpmr, mmu, stage2, cold)| Settings {
+            l1,
+            cpu,
+            sve: Some(true),
+            max_vl,
+            fpmr,
+            mmu,
+            stage2,
+            cold,
+        },
+    )
 }
 
 /// Axes `a`, `b`, … with immediates, places or register lists as values, steps that use them, and excepts that

@@ -274,6 +274,10 @@ impl Hyp {
         cpu.save(&mut self.fp.guest, vq);
     }
 
+    #[cfg_attr(
+        not(feature = "faults"),
+        expect(clippy::needless_pass_by_ref_mut, reason = "a fault counts itself")
+    )]
     fn load_guest(&mut self) {
         let (cpu, vq) = (self.cpu, self.config.vq_max);
         #[cfg(feature = "faults")]

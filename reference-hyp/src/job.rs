@@ -84,8 +84,10 @@ impl Hyp {
         fp.poison.fill(Writer::Poison, 0, cpu.vl());
         fp.clobber.fill(Writer::Clobber, 0, cpu.vl());
         fp.host_simd.fill(Writer::HostSimd, 0, cpu.vl());
-        // SAFETY: any bytes are a HypJob, and the flag above makes this the only reference.
-        let job = unsafe { (*HYP_JOB.0.get()).assume_init_mut() };
+        // SAFETY: the flag above makes this the only reference.
+        let job = unsafe { &mut *HYP_JOB.0.get() };
+        // SAFETY: any bytes are a HypJob.
+        let job = unsafe { job.assume_init_mut() };
         Some(Self {
             config: Config::none(),
             faults: Faults::new(None),
@@ -201,14 +203,11 @@ extern "C" fn hyp_exception(number: u64, esr: u64, elr: u64, far: u64) -> ! {
 
 /// Tells what broke, and stops the machine: nothing after it could be trusted.
 fn broken(esr: u64, elr: u64, far: u64) -> ! {
-    let job = HYP_JOB.0.get().cast::<HypJob>();
-    let note = [elr, 0, far, 0];
-    // SAFETY: the pointer is valid, and nothing else runs any more.
-    unsafe { (&raw mut (*job).end_at).write_volatile(note) };
-    // SAFETY: as above.
-    unsafe { (&raw mut (*job).end_arg).write_volatile(esr) };
-    // SAFETY: as above.
-    unsafe { (&raw mut (*job).end).write_volatile(End::Broken as u64) };
+    // SAFETY: any bytes are a HypJob, and whoever had the other reference does not run any more.
+    let job = unsafe { &mut *HYP_JOB.0.get().cast::<HypJob>() };
+    job.end_at = [elr, 0, far, 0];
+    job.end_arg = esr;
+    job.end = End::Broken as u64;
     arch::sysreg::dsb();
     semihosting::complain(c"reference-hyp: broken\n");
     semihosting::exit(3)

@@ -16,6 +16,7 @@ impl<T> Static<T> {
     }
 
     /// Takes the value, unless `taken` says that somebody has. The flag belongs to this value alone.
+    #[expect(clippy::mut_from_ref, reason = "the flag lets it happen once")]
     pub fn take(&'static self, taken: &AtomicBool) -> Option<&'static mut T> {
         if taken.load(Ordering::Relaxed) {
             return None;
