@@ -63,6 +63,9 @@ pub struct HypJob {
     pub fault_reached: u64,
     /// Disturbances that happened.
     pub disturbed: u64,
+    /// Bit `n % 64` of word `n / 64`: the line of the [`crate::fault::Fault`] with number `n` ran, whether or not
+    /// the case committed it. Builds without faults leave it zero.
+    pub fault_lines: [u64; 2],
     /// What was counted.
     pub counters: Counters,
     /// Events written since the case began; the last [`TRACE_LEN`] of them are in `trace`.
