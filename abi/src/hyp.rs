@@ -233,7 +233,7 @@ pub mod context {
     pub const VEL2: u32 = 1;
     /// The guest's FP state was live in the registers.
     pub const FP_LIVE: u32 = 2;
-    /// Bits 7:4: PSTATE.M[3:0] of the guest.
+    /// Bits 7:4: `PSTATE.M[3:0]` of the guest.
     pub const MODE_SHIFT: u32 = 4;
     /// Bits 31:8: where in the hypervisor the event was written: the offset of the instruction in its image,
     /// in units of 4 bytes; 0 if it does not tell.
