@@ -1,7 +1,7 @@
 //! Everything that needs assembly, and the pure decoders.
 //!
-//! The hypervisor's routines ([`hyp`]) and the payload's ([`payload`]) are separate code on purpose: the one
-//! is checked by the other. Only [`sysreg`] and the pure [`esr`] serve both.
+//! The hypervisor's routines (`hyp`) and the payload's (`payload`) are separate code on purpose: the one
+//! is checked by the other. Only `sysreg` and the pure [`esr`] serve both.
 #![no_std]
 
 pub mod esr;
