@@ -115,7 +115,8 @@ pub enum Status {
     RingFull = 0xbad0_0003,
     /// A swept pass differs from the unswept one; the sweep ring holds it.
     SweepDiffers = 0x600d_0004,
-    /// The job itself makes no sense to the payload.
+    /// The job itself makes no sense to the payload; or a fill is for a shorter vector length than there is, which
+    /// the last record then tells: [`crate::op::RDVL`], written by that operation.
     BadJob = 0xbad0_0005,
     /// The payload panicked.
     Panic = 0xbad0_0006,

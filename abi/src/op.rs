@@ -44,7 +44,8 @@ pub mod flag {
 pub enum Code {
     /// The program is over; home place only (L1 or G).
     End = 0,
-    /// Load registers from an image. `arg[0]` is a [`mask`].
+    /// Load registers from an image. `arg[0]` is a [`mask`]. An image that is too short for the vector length ends the
+    /// case, with a register record as of [`Code::ReadVl`].
     Fill = 1,
     /// Store the registers into a dump record. `arg[0]` is a [`mask`]; only [`mask::V_ONLY`] changes what is stored.
     Dump = 2,

@@ -179,6 +179,8 @@ pub struct HypReport {
     pub end_at: [u64; 4],
     /// How often the faulty line of the committed fault ran.
     pub fault_reached: u64,
+    /// The faults whose lines ran, committed or not: see [`abi::hyp::HypJob::fault_lines`].
+    pub fault_lines: [u64; 2],
     /// Disturbances that happened.
     pub disturbed: u64,
     /// What was counted.

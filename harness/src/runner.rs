@@ -6,6 +6,7 @@
 
 mod budget;
 mod case;
+mod length;
 mod queue;
 mod tolerance;
 mod verdict;

@@ -1,8 +1,9 @@
 //! `holdfast mutants`: the suite against every fault of the reference hypervisor.
 //!
-//! First the suite runs without a fault: only a case that passes there can kill. Then each of those cases runs
-//! once with each fault, all on the same machines, with limits taken from the first run, so that a case that a
-//! fault makes hang is cut short. A fault that keeps killing its machine is given up after a few cases.
+//! First the suite runs without a fault: only a case that passes there can kill, and only one that comes by the
+//! fault's line. Each of those then runs once with the fault, all on the same machines, with limits taken from the
+//! first run, so that a case that a fault makes hang is cut short. A fault that keeps killing its machine is given
+//! up after a few cases.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -94,17 +95,36 @@ struct Hunt<'a> {
 
 /// The run without a fault.
 struct Clean {
-    /// The cases that pass, each with how long it may take.
-    fit: Vec<(Arc<Case>, Box<Job>)>,
+    /// The cases that pass.
+    fit: Vec<Fit>,
     /// Cases that ran and did not pass.
     unfit: Vec<(String, State)>,
+}
+
+/// A case that passes without a fault.
+struct Fit {
+    case: Arc<Case>,
+    /// With how long it may take.
+    job: Box<Job>,
+    /// The faults whose lines it comes by.
+    lines: [u64; 2],
+}
+
+impl Fit {
+    /// Whether the case can notice the fault: up to the first time that it comes by the fault's line it goes as
+    /// without one. A hypervisor that does not tell of lines is taken to come by all of them.
+    fn comes_by(&self, fault: Fault) -> bool {
+        let number = usize::from(fault as u16);
+        self.lines == [0; 2]
+            || self.lines.get(number / 64).is_some_and(|lines| lines >> (number % 64) & 1 != 0)
+    }
 }
 
 /// What became of one fault.
 #[derive(Debug)]
 struct Outcome {
     fault: Fault,
-    /// Cases that ran with it, or were to run.
+    /// Cases that come by its line, and so ran with it or were to run.
     cases: usize,
     /// How often its line ran, in all cases.
     reached: u64,
@@ -141,15 +161,16 @@ impl Hunt<'_> {
         let jobs = session::compile(self.options, cases, &target);
         let runner = session::runner(self.options, jobs, target, self.qemu);
         let mut unfit = Vec::new();
-        let mut limits = HashMap::new();
+        let mut passed = HashMap::new();
         let mut live = Live::new("cases without a fault", cases.len() as u64);
         runner.run(self.signal, &mut |progress| {
             let Progress::Finished(result) = progress else { return };
             live.done(result.state.is_nonconformant() || result.state.is_void());
-            let CaseResult { name, state, duration, .. } = *result;
+            let CaseResult { name, state, duration, hyp, .. } = *result;
             match state {
                 State::Pass => {
-                    limits.insert(name, duration.saturating_mul(PATIENCE).max(LIMIT_MIN));
+                    let limit = duration.saturating_mul(PATIENCE).max(LIMIT_MIN);
+                    passed.insert(name, (limit, hyp.map_or([0; 2], |hyp| hyp.fault_lines)));
                 }
                 State::Skip(_) => {}
                 state => unfit.push((name, state)),
@@ -157,23 +178,24 @@ impl Hunt<'_> {
         });
         let fit = runner.plan().jobs.iter().filter_map(|planned| match &planned.work {
             Work::Run(job) => {
-                let limit = limits.get(&planned.case.name).copied()?;
-                Some((Arc::clone(&planned.case), Box::new(Job { limit: Some(limit), ..Job::clone(job) })))
+                let (limit, lines) = *passed.get(&planned.case.name)?;
+                let job = Box::new(Job { limit: Some(limit), ..Job::clone(job) });
+                Some(Fit { case: Arc::clone(&planned.case), job, lines })
             }
             Work::Settled(..) => None,
         });
         Ok(Clean { fit: fit.collect(), unfit })
     }
 
-    /// Runs every case with every fault, fault by fault on each kind of machine.
+    /// Runs with every fault the cases that come by its line, fault by fault on each kind of machine.
     fn faults(&self, faults: &[Fault], clean: &Clean) -> Result<Vec<Outcome>> {
         let mut jobs = Vec::new();
         for fault in faults {
             let tolerance = Arc::new(Tolerance::new(TOLERATED));
-            jobs.extend(clean.fit.iter().map(|(case, job)| {
-                let fault = Some(*fault);
-                let job = Job { fault, tolerance: Some(Arc::clone(&tolerance)), ..Job::clone(job) };
-                Planned { case: Arc::clone(case), work: Work::Run(Box::new(job)) }
+            jobs.extend(clean.fit.iter().filter(|fit| fit.comes_by(*fault)).map(|fit| {
+                let tolerance = Some(Arc::clone(&tolerance));
+                let job = Job { fault: Some(*fault), tolerance, ..Job::clone(&fit.job) };
+                Planned { case: Arc::clone(&fit.case), work: Work::Run(Box::new(job)) }
             }));
         }
         let mut outcomes: BTreeMap<Fault, Outcome> =
@@ -472,6 +494,7 @@ mod tests {
                 end_arg: 0,
                 end_at: [0; 4],
                 fault_reached: reached,
+                fault_lines: [0; 2],
                 disturbed: 0,
                 counters: zerocopy::FromZeros::new_zeroed(),
                 trace: Vec::new(),

@@ -167,8 +167,8 @@ impl Run<'_> {
                     if header.pass == 0 { None } else { Some(target.ring(memory, &header, Ring::Swept)?) };
                 let point = swept.as_ref().map(|_| header.sweep_at);
                 let ring = swept.unwrap_or(first);
-                let verdict =
-                    verdict::cut_short(other, self.hyp.as_deref(), &self.inner, program, &ring, point);
+                let (hyp, inner) = (self.hyp.as_deref(), &self.inner);
+                let verdict = verdict::cut_short(other, hyp, inner, program, header.cursor, &ring, point);
                 Ok(Step::Over(verdict))
             }
         }
@@ -186,6 +186,9 @@ impl Run<'_> {
         if let Some(before) = &self.hyp {
             hyp.fault_reached = hyp.fault_reached.saturating_add(before.fault_reached);
             hyp.disturbed = hyp.disturbed.saturating_add(before.disturbed);
+            for (lines, more) in hyp.fault_lines.iter_mut().zip(before.fault_lines) {
+                *lines |= more;
+            }
             // Counters are 64-bit words and nothing else.
             let words = hyp.counters.as_mut_bytes().chunks_exact_mut(8);
             for (word, add) in words.zip(before.counters.as_bytes().chunks_exact(8)) {

@@ -7,9 +7,10 @@ use abi::job::Status;
 use abi::record::Arrival;
 use abi::skip;
 use model::compile::Program;
-use model::judge::judge;
+use model::judge::{RingError, judge};
 use zerocopy::FromBytes as _;
 
+use super::length;
 use crate::qemu::machine::JobEnd;
 use crate::result::{Finding, HypReport, State};
 use crate::target::CaseEnd;
@@ -52,10 +53,22 @@ pub(super) fn complete(program: &Program, ring: &[u8], point: Option<u64>) -> Op
             ),
         ),
         Ok(judgement) => Verdict { findings: judgement.findings, ..Verdict::new(State::Fail, "") },
+        Err(RingError::BadLength { offset, .. })
+            if let Some((finding, before)) = length::changed_in_dump(program, ring, offset) =>
+        {
+            failed(program, before, finding)
+        }
         // A ring that does not parse, or does not fit the program, accuses the suite, not the target.
         Err(error) => Verdict::new(State::Error, error.to_string()),
     };
     Some(Verdict { point, ..verdict.with_dump(ring.to_vec()) })
+}
+
+/// The verdict over a pass that ended with this finding, after the records `before` it.
+fn failed(program: &Program, before: &[u8], last: Finding) -> Verdict {
+    let mut findings = judge(program, before).map(|judgement| judgement.findings).unwrap_or_default();
+    findings.push(last);
+    Verdict { findings, ..Verdict::new(State::Fail, "") }
 }
 
 /// The verdict over a case in which the oracle found nothing wrong.
@@ -82,10 +95,18 @@ pub(super) fn cut_short(
     hyp: Option<&HypReport>,
     inner: &[HypReport],
     program: &Program,
+    cursor: u64,
     ring: &[u8],
     point: Option<u64>,
 ) -> Verdict {
     let mut verdict = match end {
+        CaseEnd::Payload(Status::BadJob) => {
+            if let Some((finding, before)) = length::refused_fill(program, ring) {
+                let verdict = failed(program, before, finding);
+                return Verdict { point, ..verdict.with_dump(ring.to_vec()) };
+            }
+            refused(program, cursor)
+        }
         CaseEnd::Payload(status) => payload_end(status),
         CaseEnd::Hypervisor(end) => hypervisor_end(end, hyp),
         CaseEnd::Inner(end) => {
@@ -114,11 +135,18 @@ fn payload_end(status: Status) -> Verdict {
         Status::Unexpected => Verdict::new(State::Crash, "an arrival that the program did not ask for"),
         Status::Panic => Verdict::new(State::Crash, "the payload panicked"),
         Status::RingFull => Verdict::new(State::Error, "the records do not fit into the ring"),
-        Status::BadJob => Verdict::new(State::Error, "the payload refuses the job"),
-        Status::Done | Status::SweepDiffers => {
+        Status::BadJob | Status::Done | Status::SweepDiffers => {
             Verdict::new(State::Error, "the case is over and yet cut short: the harness contradicts itself")
         }
     }
+}
+
+/// A job that the payload refuses at the operation at the cursor.
+fn refused(program: &Program, cursor: u64) -> Verdict {
+    let op = usize::try_from(cursor).ok().and_then(|cursor| program.ops.get(cursor));
+    let note = op.and_then(|op| program.steps.get(usize::from(op.step)));
+    let at = note.map_or_else(String::new, |note| format!(", at line {}", note.line));
+    Verdict::new(State::Error, format!("the payload refuses the job: operation {cursor}{at}"))
 }
 
 fn hypervisor_end(end: End, hyp: Option<&HypReport>) -> Verdict {
@@ -281,7 +309,7 @@ mod tests {
         let mut arrival = Arrival::new_zeroed();
         arrival.esr = 0x5600_0007;
         let ring = record(&program, Kind::Unexpected, arrival.as_bytes());
-        let verdict = cut_short(CaseEnd::Payload(Status::Unexpected), None, &[], &program, &ring, None);
+        let verdict = cut_short(CaseEnd::Payload(Status::Unexpected), None, &[], &program, 0, &ring, None);
         assert_eq!(verdict.state, State::Crash);
         assert_eq!(verdict.unexpected.map(|arrival| arrival.esr), Some(0x5600_0007));
     }
@@ -292,6 +320,7 @@ mod tests {
             end_arg: 0x1f << 26,
             end_at: [0x4100_0040, 0, 0, 0],
             fault_reached: 0,
+            fault_lines: [0; 2],
             disturbed: 0,
             counters: FromZeros::new_zeroed(),
             trace: Vec::new(),
@@ -305,7 +334,7 @@ mod tests {
         let program = program();
         let state = |end| {
             let hyp = report(Some(end), |_| ());
-            let verdict = cut_short(CaseEnd::Hypervisor(end), Some(&hyp), &[], &program, &[], None);
+            let verdict = cut_short(CaseEnd::Hypervisor(end), Some(&hyp), &[], &program, 0, &[], None);
             (verdict.state, verdict.why)
         };
         assert_eq!(
@@ -321,7 +350,7 @@ mod tests {
         );
         assert_eq!(state(End::BadJob).0, State::Error);
         let inner = [report(Some(End::Idle), |_| ())];
-        let verdict = cut_short(CaseEnd::Inner(End::Idle), None, &inner, &program, &[], None);
+        let verdict = cut_short(CaseEnd::Inner(End::Idle), None, &inner, &program, 0, &[], None);
         assert_eq!(verdict.state, State::Crash);
         assert!(verdict.why.starts_with("inner hypervisor: the guest waits"), "{}", verdict.why);
     }

@@ -165,6 +165,7 @@ fn report(job: &HypJob) -> HypReport {
         end_arg: job.end_arg,
         end_at: job.end_at,
         fault_reached: job.fault_reached,
+        fault_lines: job.fault_lines,
         disturbed: job.disturbed,
         counters: job.counters,
         trace: trace(job),

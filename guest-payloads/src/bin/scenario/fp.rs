@@ -3,13 +3,13 @@
 use core::ptr::with_exposed_provenance;
 
 use abi::job::Status;
-use abi::op::{Op, churn, mask};
+use abi::op::{Op, RDVL, churn, mask};
 use abi::place::Place;
-use abi::record::{FpImage, Kind};
+use abi::record::{FpImage, Kind, RegisterValue};
 use arch::payload::fp;
 
 use crate::job;
-use crate::ring::Record;
+use crate::ring::{self, Record};
 
 const _: () = assert!(fp::HEADER == FpImage::LEN);
 
@@ -18,8 +18,9 @@ const fn image_len(vl: u64) -> u64 {
     FpImage::LEN as u64 + 32 * vl
 }
 
-/// Loads the registers that the operation's mask names.
-pub(crate) fn fill(op: &Op) -> Result<(), Status> {
+/// Loads the registers that the operation's mask names. An image for a shorter vector length is refused, with a
+/// record of the length that there is: it is not the one that the program was compiled for.
+pub(crate) fn fill(op: &Op, index: u64, place: Place) -> Result<(), Status> {
     let [wanted, ..] = op.arg;
     let image = |len| job::data(op, len).map(|address| with_exposed_provenance(address as usize));
     if wanted & mask::V_ONLY != 0 {
@@ -27,7 +28,14 @@ pub(crate) fn fill(op: &Op) -> Result<(), Status> {
         // SAFETY: the data is as long as the registers of the mask need.
         unsafe { fp::fill_v(image(len)?, wanted) };
     } else {
-        let len = if wanted & mask::Z != 0 { image_len(fp::vector_length()) } else { image_len(0) };
+        let mut len = image_len(0);
+        if wanted & mask::Z != 0 {
+            let vl = fp::vector_length();
+            len = image_len(vl);
+            if u64::from(op.data_len) < len {
+                ring::write(Kind::Register, index, place, RegisterValue { reg: RDVL.into(), value: vl })?;
+            }
+        }
         // SAFETY: the data is as long as the registers of the mask need.
         unsafe { fp::fill(image(len)?, wanted) };
     }

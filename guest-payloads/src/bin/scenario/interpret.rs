@@ -29,7 +29,7 @@ fn step(op: &Op, index: u64, place: Place) -> Result<(), Status> {
     let [first, second, third, ..] = op.arg;
     match Code::from_u16(op.code).ok_or(Status::BadJob)? {
         Code::End => return Err(end_of_pass(place)),
-        Code::Fill => fp::fill(op)?,
+        Code::Fill => fp::fill(op, index, place)?,
         Code::Dump => fp::dump(op, index, place)?,
         Code::SysWrite => registers::write(first, second, third)?,
         Code::SysRead => {
