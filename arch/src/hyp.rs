@@ -53,6 +53,7 @@ unsafe extern "C" {
     fn hyp_save_v(to: *mut u8);
     fn hyp_load_v(from: *const u8);
     fn hyp_rdvl() -> u64;
+    fn hyp_clobber_q0_to_q3();
     fn hyp_other_guest() -> !;
     fn hyp_other_guest_v() -> !;
     static hyp_vectors: u8;
@@ -284,14 +285,5 @@ pub fn here() -> u64 {
 /// Overwrites Q0 to Q3, as compiled code would. FP must be open at EL2.
 pub fn clobber_q0_to_q3() {
     // SAFETY: a softfloat program keeps nothing in these registers.
-    unsafe {
-        core::arch::asm!(
-            ".arch_extension simd",
-            "movi v0.16b, #0x5a",
-            "movi v1.16b, #0x5a",
-            "movi v2.16b, #0x5a",
-            "movi v3.16b, #0x5a",
-            options(nomem, nostack, preserves_flags)
-        );
-    }
+    unsafe { hyp_clobber_q0_to_q3() };
 }

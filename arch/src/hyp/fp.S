@@ -95,6 +95,15 @@ hyp_rdvl:
     rdvl x0, #1
     ret
 
+// What an exit path that was compiled with FP does: for the fault of that name.
+.global hyp_clobber_q0_to_q3
+hyp_clobber_q0_to_q3:
+    movi v0.16b, #0x5a
+    movi v1.16b, #0x5a
+    movi v2.16b, #0x5a
+    movi v3.16b, #0x5a
+    ret
+
 // The other guest of the `other-vcpu` disturbance, at EL1 with stage 1 and 2 off.
 // x0: storage of Z, x1: of P, x2: of FFR (packed by its own VL), x3: FPSR, x4: FPCR.
 // It fills every register, then calls its hypervisor. It never returns.

@@ -37,6 +37,8 @@ const PAYLOAD: &[&str] = &[
     "payload_fill",
     "payload_fill_v",
     "payload_rdvl",
+    "payload_bench_guest",
+    "payload_bench_loop",
     "payload_slots_el0",
     "payload_slots_el1",
     "payload_slots_el2",
@@ -45,11 +47,11 @@ const PAYLOAD: &[&str] = &[
 
 /// `arch/src/hyp/fp.S`.
 const HYPERVISOR: &[&str] = &[
+    "hyp_clobber_q0_to_q3",
     "hyp_load_p_ffr",
     "hyp_load_v",
     "hyp_load_z",
     "hyp_other_guest",
-    "hyp_other_guest_v",
     "hyp_rdvl",
     "hyp_save_p_ffr",
     "hyp_save_v",
