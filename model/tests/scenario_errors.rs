@@ -79,7 +79,7 @@ fn rules() {
 #[test]
 fn machine() {
     for (setting, expected) in [
-        ("l2 = 1", "4:1: found `l2`, expected a setting: l1, cpu, sve, max_vl, mmu, stage2, cold"),
+        ("l2 = 1", "4:1: found `l2`, expected a setting: l1, cpu, sve, max_vl, fpmr, mmu, stage2, cold"),
         ("stage_2 = 1", "4:1: found `stage_2`, expected a setting; did you mean `stage2`?"),
         ("l1 = \"hvhe\"", "4:6: found `hvhe`, expected a mode of L1; did you mean `vhe`?"),
         ("l1 = true", "4:6: found `true`, expected a mode of L1 as a string"),
