@@ -77,6 +77,9 @@ fn run() -> Result<()> {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
 
+    if let Some(commit) = commit(root) {
+        println!("cargo::rustc-env=HOLDFAST_COMMIT={commit}");
+    }
     provide_target()?;
     let mut images = String::new();
     for build in &BUILDS {
@@ -92,6 +95,28 @@ fn run() -> Result<()> {
     fs::write(out.join("images.rs"), images)?;
     fs::write(out.join("suites.rs"), suites(&root.join("suites"))?)?;
     Ok(())
+}
+
+/// The commit that is built, for the log of a run: the variable of the same name, else what git says; none for sources
+/// that are in no repository of their own.
+fn commit(root: &Path) -> Option<String> {
+    println!("cargo::rerun-if-env-changed=HOLDFAST_COMMIT");
+    if let Ok(commit) = env::var("HOLDFAST_COMMIT") {
+        return Some(commit);
+    }
+    let head = root.join(".git").join("HEAD");
+    if !head.exists() {
+        return None;
+    }
+    println!("cargo::rerun-if-changed={}", head.display());
+    let output = Command::new("git")
+        .current_dir(root)
+        .args(["describe", "--always", "--dirty"])
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    let commit = String::from_utf8(output.stdout).ok()?;
+    Some(commit.trim().to_owned()).filter(|commit| output.status.success() && !commit.is_empty())
 }
 
 /// Adds the bare-metal target to the toolchain if it is not there.

@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | [`suite`], [`expectations`] | the scenarios that are part of this program, and what is known not to pass |
 //! | [`options`], [`target`], [`image`], [`memory`], [`qemu`], [`limits`] | what runs the payload, and how |
-//! | [`runner`], [`result`] | many cases on few machines; what each gave |
+//! | [`runner`], [`result`], [`window`] | many cases on few machines; what each gave; how long a sweep's windows are |
 //! | [`recorder`], [`events`], [`run_folder`] | what a run leaves: one log, written once |
 //! | [`report`], [`diagnose`] | reports as functions of the log; addresses, syndromes and traces in words |
 //! | [`cli`], [`progress`], [`doctor`], [`mod@bench`] | the command |
@@ -31,3 +31,4 @@ pub mod run_folder;
 pub mod runner;
 pub mod suite;
 pub mod target;
+pub mod window;

@@ -46,6 +46,10 @@ pub const GRACE_LIMITED: Duration = Duration::from_millis(500);
 /// Points of a `timer` sweep that are sent as one job. A job in which no tick fell into a window is the last.
 pub const TIMER_CHUNK: u64 = 256;
 
+/// Instructions of a sweep's window on the reference hypervisor, on the average of a case: a longer one makes the
+/// default run slow, and is an error of its scenario.
+pub const WINDOW: u64 = 200;
+
 /// Points of a sweep.
 pub const SWEEP_POINTS: u64 = 1 << 20;
 

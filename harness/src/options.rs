@@ -141,6 +141,8 @@ pub struct Options {
     pub timeout_scale: f64,
     /// Fetch a private QEMU if the machine has none that will do.
     pub provision: bool,
+    /// The Debian mirror to fetch it from; without one the environment's, else the machine's own.
+    pub mirror: Option<String>,
     /// Tell on standard error what is being done.
     pub verbose: bool,
 }
@@ -157,6 +159,7 @@ impl Default for Options {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             timeout_scale: 1.0,
             provision: true,
+            mirror: None,
             verbose: false,
         }
     }

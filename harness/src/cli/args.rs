@@ -149,12 +149,22 @@ pub(super) struct TargetArgs {
     /// Multiply every timeout by this
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = scale)]
     pub(super) timeout_scale: f64,
-    /// Do not fetch a private QEMU if this machine has none that will do
-    #[arg(long)]
-    pub(super) no_provision: bool,
+    #[command(flatten)]
+    pub(super) provision: ProvisionArgs,
     /// Tell on standard error what is being done, with START and END of every case
     #[arg(long, short)]
     pub(super) verbose: bool,
+}
+
+/// Where QEMU may come from.
+#[derive(Args, Debug)]
+pub(super) struct ProvisionArgs {
+    /// Do not fetch a private QEMU if this machine has none that will do
+    #[arg(long)]
+    pub(super) no_provision: bool,
+    /// Fetch the private QEMU from this Debian mirror [default: HOLDFAST_DEBIAN_MIRROR, else this machine's own]
+    #[arg(long, value_name = "URL")]
+    pub(super) debian_mirror: Option<String>,
 }
 
 /// `--fault`.
@@ -302,9 +312,8 @@ pub(super) struct Bench {
     /// What nested transitions do to it [default: put-load and elide]
     #[arg(long, value_name = "WHAT", value_parser = nested())]
     pub(super) nested: Vec<Nested>,
-    /// Do not fetch a private QEMU if this machine has none that will do
-    #[arg(long)]
-    pub(super) no_provision: bool,
+    #[command(flatten)]
+    pub(super) provision: ProvisionArgs,
     /// What to print
     #[arg(long, default_value = "human")]
     pub(super) format: PlainFormat,
@@ -313,9 +322,8 @@ pub(super) struct Bench {
 /// `doctor`.
 #[derive(Args, Debug)]
 pub(super) struct Doctor {
-    /// Do not fetch anything: say only what is there
-    #[arg(long)]
-    pub(super) no_provision: bool,
+    #[command(flatten)]
+    pub(super) provision: ProvisionArgs,
 }
 
 impl TargetArgs {
@@ -335,7 +343,8 @@ impl TargetArgs {
             fault,
             workers: self.workers.map_or(usual.workers, usize::from),
             timeout_scale: self.timeout_scale,
-            provision: !self.no_provision,
+            provision: !self.provision.no_provision,
+            mirror: self.provision.debian_mirror.clone(),
             verbose: self.verbose,
         })
     }
@@ -428,5 +437,23 @@ mod tests {
         let options = run.target.options(None).unwrap();
         assert_eq!(options.strategy.to_string(), "restore=eager nested=put-load upper=cpu");
         assert_eq!(run.filters, ["a", "b"]);
+    }
+
+    #[test]
+    fn every_command_that_may_fetch_takes_a_mirror() {
+        let mirror = ["--debian-mirror", "http://mirror.example/debian", "--no-provision"];
+        for command in [&["run"][..], &["replay", "a.toml"], &["mutants"], &["bench"], &["doctor"]] {
+            let args = ["holdfast"].iter().chain(command).chain(&mirror);
+            let provision = match Cli::try_parse_from(args).unwrap().command {
+                Command::Run(run) => run.target.provision,
+                Command::Replay(replay) => replay.target.provision,
+                Command::Mutants(mutants) => mutants.target.provision,
+                Command::Bench(bench) => bench.provision,
+                Command::Doctor(doctor) => doctor.provision,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(provision.debian_mirror.as_deref(), Some(mirror[1]));
+            assert!(provision.no_provision);
+        }
     }
 }

@@ -15,7 +15,11 @@ use crate::options::Options;
 /// Runs the command.
 pub(super) fn run(args: &Bench, to: &mut dyn Write) -> Result<Exit> {
     let matrix = matrix(args);
-    let options = Options { provision: !args.no_provision, ..Options::default() };
+    let options = Options {
+        provision: !args.provision.no_provision,
+        mirror: args.provision.debian_mirror.clone(),
+        ..Options::default()
+    };
     let qemu = session::find_qemu(&options)?;
     let stop = session::stop_on_signal()?;
     let begun = Instant::now();

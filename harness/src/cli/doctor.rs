@@ -13,7 +13,8 @@ use crate::qemu::Settings;
 /// Runs the command. It fails if some target cannot run.
 pub(super) fn run(args: &Doctor, to: &mut dyn Write) -> Result<Exit> {
     let mut settings = Settings::from_env();
-    settings.provision &= !args.no_provision;
+    settings.provision &= !args.provision.no_provision;
+    settings.mirror = args.provision.debian_mirror.clone().or(settings.mirror);
     let report = examine(&settings);
     let width = report.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     for check in &report.checks {

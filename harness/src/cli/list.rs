@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
-use abi::doorbell::Sweep;
+use abi::doorbell::{self, Sweep};
 use abi::fault::Fault;
+use abi::op::{Code, Op};
 use anyhow::Result;
 use model::compile::Program;
 use model::rules::{self, Rule};
@@ -14,11 +15,13 @@ use serde::Serialize;
 
 use super::args::{List, ListFormat};
 use super::exit::Exit;
+use crate::limits;
 use crate::options::Options;
 use crate::qemu::Version;
 use crate::runner::{Sweeping, Work, plan};
 use crate::suite::{Suite, select};
 use crate::target::{Target, TargetConfig};
+use crate::window;
 
 /// Case names of a rule that are shown to people.
 const NAMES_SHOWN: usize = 4;
@@ -79,20 +82,32 @@ fn windows(format: ListFormat, cases: Vec<Arc<Case>>, to: &mut dyn Write) -> Res
     let target = Target::new(TargetConfig::new(&options), Version::FULL)?;
     let sweeping = Sweeping { kind: Some(Sweep::StepAll), disturbance: None };
     let planned = plan(cases, &target, sweeping, options.workers);
+    let bound = window::bound(&target.payload().image)?;
     let mut total = 0;
     for planned in &planned {
         let name = planned.case.name.as_str();
-        let (windows, lines, why) = match &planned.work {
-            Work::Run(job) => (job.program.windows, lines(&job.program), String::new()),
-            Work::Settled(state, why) => (0, Vec::new(), format!("{state}: {why}")),
+        let (windows, lines, most, why) = match &planned.work {
+            Work::Run(job) => {
+                let most = (!window::is_explicit(&job.program)).then_some(bound);
+                (job.program.windows, lines(&job.program), most, String::new())
+            }
+            Work::Settled(state, why) => (0, Vec::new(), None, format!("{state}: {why}")),
         };
         total += windows;
         match format {
-            ListFormat::Json => line(to, &WindowsLine { name, windows, lines, why })?,
+            ListFormat::Json => line(to, &WindowsLine { name, windows, most, lines, why })?,
             ListFormat::Names => writeln!(to, "{windows} {name}")?,
             ListFormat::Human if why.is_empty() => {
                 let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
-                writeln!(to, "{windows:>3}  {name}  lines {}", lines.join(" "))?;
+                let most = most.map_or_else(
+                    || format!("`sweep on`: at most {}, counted by each run", limits::WINDOW),
+                    |most| format!("at most {most}"),
+                );
+                writeln!(
+                    to,
+                    "{windows:>3}  {name}  lines {}; instructions in each: {most}",
+                    lines.join(" ")
+                )?;
             }
             ListFormat::Human => writeln!(to, "  -  {name}  {why}")?,
         }
@@ -105,9 +120,13 @@ fn windows(format: ListFormat, cases: Vec<Arc<Case>>, to: &mut dyn Write) -> Res
     Ok(if planned.is_empty() { Exit::NothingRan } else { Exit::Success })
 }
 
-/// The lines of the steps that lie in a window.
+/// The lines of the steps that open a window.
 fn lines(program: &Program) -> Vec<u32> {
-    let in_window = program.ops.iter().filter(|op| op.flags & abi::op::flag::WINDOW != 0);
+    let opens = |op: &&Op| {
+        let explicit = op.code == Code::Doorbell as u16 && op.arg[..2] == [doorbell::WINDOW, 1];
+        explicit || op.flags & abi::op::flag::WINDOW != 0
+    };
+    let in_window = program.ops.iter().filter(opens);
     let mut lines: Vec<u32> =
         in_window.filter_map(|op| program.steps.get(usize::from(op.step))).map(|note| note.line).collect();
     lines.dedup();
@@ -251,6 +270,8 @@ impl<'a> CaseLine<'a> {
 struct WindowsLine<'a> {
     name: &'a str,
     windows: usize,
+    /// The most instructions of each; none if only a run can tell.
+    most: Option<u64>,
     lines: Vec<u32>,
     why: String,
 }

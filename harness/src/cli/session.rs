@@ -31,6 +31,7 @@ pub(super) fn say(text: &str) {
 pub(super) fn find_qemu(options: &Options) -> Result<Qemu> {
     let mut settings = qemu::Settings::from_env();
     settings.provision &= options.provision;
+    settings.mirror = options.mirror.clone().or(settings.mirror);
     qemu::find(&settings, &mut say).map_err(anyhow::Error::from).context(Void)
 }
 

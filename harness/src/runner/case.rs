@@ -15,6 +15,7 @@ use crate::limits;
 use crate::qemu::machine::{JobEnd, MachineError};
 use crate::result::{CaseResult, HypReport, State, SweepOutcome};
 use crate::target::{CaseEnd, Launch, Outcome, OutcomeError, Ring, SweepRun, TargetError};
+use crate::window;
 
 /// What becomes of the machine that ran a case.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -176,7 +177,15 @@ impl Run<'_> {
 
     /// The verdict of a case in which the oracle found nothing.
     fn clean(&self) -> Verdict {
-        verdict::clean(&self.job.program, self.job.sweep.is_some(), self.hyp.as_deref(), &self.inner)
+        let Self { shared, job, hyp, inner, .. } = self;
+        // Deeper down the instructions of the hypervisors in between count, too.
+        let stepped =
+            job.sweep.is_some_and(|sweep| sweep.kind != Sweep::Timer) && shared.target.config().depth == 1;
+        let points = hyp.as_ref().map_or(0, |hyp| hyp.counters.sweep_points);
+        match window::excess(&job.program, points).filter(|_| stepped) {
+            Some(why) => Verdict::new(State::Error, why),
+            None => verdict::clean(&job.program, job.sweep.is_some(), hyp.as_deref(), inner),
+        }
     }
 
     /// Adds a job's report to those before it; trace and end are the last one's.

@@ -10,7 +10,7 @@ use model::scenario::step::{GuestSpec, L1Mode};
 
 use super::budget::{Budget, Pace};
 use super::case::{self, Fate};
-use super::{Shared, Work, lock, settled, unrun};
+use super::{Shared, Work, lock, unrun};
 use crate::limits;
 use crate::qemu::command::MachineConfig;
 use crate::qemu::machine::{JobEnd, Machine, MachineError};
@@ -39,14 +39,24 @@ enum StartError {
     Guest(#[from] Unavailable),
     #[error("the calibration does not compile: {0}")]
     Compile(#[from] CompileError),
-    #[error("its first job did not end within {} s{console}", limits::BOOT.as_secs())]
+    #[error("its first job did not end within {} s{}", limits::BOOT.as_secs(), last_line(console))]
     Silent { console: String },
-    #[error("QEMU ended during its first job ({status}){console}")]
+    #[error("QEMU ended during its first job ({status}){}", last_line(console))]
     Died { status: std::process::ExitStatus, console: String },
     #[error("its first job ended by {0:?}")]
     Job(CaseEnd),
     #[error("the run was stopped")]
     Stopped,
+}
+
+impl StartError {
+    /// What the machine wrote before it was given up.
+    fn console(&self) -> &str {
+        match self {
+            Self::Silent { console } | Self::Died { console, .. } => console,
+            _ => "",
+        }
+    }
 }
 
 /// Runs cases until there are none, or until the run is stopped.
@@ -84,13 +94,18 @@ pub(super) fn work(shared: &Shared<'_>, progress: &Sender<Progress>) {
                 joined = None;
                 lock(&shared.queue).leave(config);
                 let why = format!("no machine: {}", chain(&error));
-                if progress.send(settled(planned, State::Miss, &why)).is_err() {
+                let missed = |planned| {
+                    let mut result = unrun(planned, State::Miss, &why);
+                    error.console().clone_into(&mut result.console);
+                    Progress::Finished(Box::new(result))
+                };
+                if progress.send(missed(planned)).is_err() {
                     return;
                 }
                 if failures >= limits::START_FAILURES {
                     let rest = lock(&shared.queue).give_up(config);
                     for planned in rest.into_iter().filter_map(|index| shared.plan.jobs.get(index)) {
-                        if progress.send(settled(planned, State::Miss, &why)).is_err() {
+                        if progress.send(missed(planned)).is_err() {
                             return;
                         }
                     }
@@ -164,8 +179,8 @@ fn calibrate(
     let sent = shared.target.prepare(machine.memory(), &launch)?;
     match machine.run(limits::BOOT, stop)? {
         JobEnd::Answered => {}
-        JobEnd::TimedOut => return Err(StartError::Silent { console: said(machine) }),
-        JobEnd::Died(status) => return Err(StartError::Died { status, console: said(machine) }),
+        JobEnd::TimedOut => return Err(StartError::Silent { console: machine.take_console() }),
+        JobEnd::Died(status) => return Err(StartError::Died { status, console: machine.take_console() }),
         JobEnd::Stopped => return Err(StartError::Stopped),
     }
     let outcome = shared.target.collect(machine.memory()).map_err(OutcomeError::from)?;
@@ -176,8 +191,7 @@ fn calibrate(
 }
 
 /// The end of the console, for an error message.
-fn said(machine: &mut Machine) -> String {
-    let console = machine.take_console();
+fn last_line(console: &str) -> String {
     console
         .lines()
         .rev()
