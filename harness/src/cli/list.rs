@@ -97,6 +97,7 @@ fn windows(format: ListFormat, cases: Vec<Arc<Case>>, to: &mut dyn Write) -> Res
         match format {
             ListFormat::Json => line(to, &WindowsLine { name, windows, most, lines, why })?,
             ListFormat::Names => writeln!(to, "{windows} {name}")?,
+            ListFormat::Human if windows == 0 && why.is_empty() => writeln!(to, "  0  {name}")?,
             ListFormat::Human if why.is_empty() => {
                 let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
                 let most = most.map_or_else(
