@@ -30,8 +30,8 @@ use crate::target::{Target, TargetConfig};
 
 /// A case may take this many times as long as without a fault.
 const PATIENCE: u32 = 20;
-/// And at least this long: scheduling on a busy machine costs that much.
-const LIMIT_MIN: Duration = Duration::from_millis(250);
+/// And at least this long: a busy machine may stall one for some hundred milliseconds, and that is no kill.
+const LIMIT_MIN: Duration = Duration::from_secs(1);
 /// Machines that a fault may kill, and cases that it may make hang, before the rest of its cases is given up:
 /// each costs as much as hundreds of others and tells nothing new.
 const TOLERATED: u32 = 8;
