@@ -62,7 +62,9 @@ impl Compiler<'_> {
             return self.sys_write(reg, value, if whole { u64::MAX } else { followed });
         };
         let field = self.field(control.reg, name)?;
-        if field.mask() & followed == 0 {
+        // RES0 for this guest, but nothing keeps it from writing the field of a feature that is only hidden.
+        let hidden = name == "smen" && self.machine.quirks.sme_is_hidden;
+        if field.mask() & followed == 0 && !hidden {
             return Err(skip(skip::FEATURE_ABSENT, format!("{}.{name} is not there", reg.name())));
         }
         if value > field.max() {

@@ -95,7 +95,7 @@ impl Hyp {
     fn belongs_to_l1(&self, access: Access) -> bool {
         match access.reg {
             (3, 0, 0, 1..=7, _) => self.l1_hcr(hcr::TID3),
-            FPMR => self.config.fpmr(),
+            FPMR => self.config.fpmr() || self.l1_hcr(hcr::NV),
             ACTLR_EL1 => self.l1_hcr(hcr::TACR),
             CPACR_EL1 => self.vcpu.l1_cptr() & cptr::TCPAC != 0,
             _ => self.l1_hcr(hcr::NV) || !hidden(access),
