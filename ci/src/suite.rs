@@ -33,17 +33,13 @@ const STRATEGIES: [&str; 4] = [
 ];
 
 /// What else the suite runs on, as arguments of `holdfast run`.
-const RUNS: [&[&str]; 9] = [
+const RUNS: [&[&str]; 5] = [
     &["--target", "bare"],
     // The architecture leaves open what becomes of the bits above a smaller vector length.
     &["--set", "upper=keep"],
     &["--set", "upper=zero"],
     &["--set", "upper=random"],
     &["--depth", "2"],
-    &["--sweep", "step-all", "--set", "restore=lazy", "--set", "nested=elide"],
-    &["--sweep", "step-all", "--set", "restore=lazy", "--set", "nested=put-load"],
-    &["--sweep", "step-all", "--set", "restore=eager", "--set", "nested=elide"],
-    &["--sweep", "step-all", "--set", "restore=eager", "--set", "nested=put-load"],
 ];
 
 /// `cargo test`, after which each golden must have had its test.
