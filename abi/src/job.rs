@@ -91,6 +91,9 @@ pub mod flag {
     /// The payload is its own job server: before each job, the first included, it waits for a byte over semihosting.
     /// The harness writes `.data` and the job area while it waits; this bit must be set before the machine starts.
     pub const SERVER: u32 = 16;
+    /// The program is about state that nobody has touched since the reset: a swept pass starts with a reset by the
+    /// doorbell, or it would find what the last pass left.
+    pub const COLD: u32 = 32;
 }
 
 /// Values of [`JobHeader::irq_source`].

@@ -168,6 +168,9 @@ impl<'a> Compiler<'a> {
         if self.sweep.is_some() && !self.machine.hooks.doorbell {
             return Err(skip(skip::NO_DOORBELL, "a sweep needs a doorbell"));
         }
+        if self.sweep.is_some() && self.guest.cold && !self.machine.hooks.reset {
+            return Err(skip(skip::NO_HOOK, "each pass of a cold program starts with a reset"));
+        }
         Ok(())
     }
 

@@ -17,6 +17,7 @@ pub(super) fn job_flags(guest: &GuestSpec, machine: &Machine) -> u32 {
         | when(!guest.mmu, flag::MMU_OFF)
         | when(machine.features.sve, flag::SVE)
         | when(machine.features.fpmr, flag::FPMR)
+        | when(guest.cold, flag::COLD)
 }
 
 impl Compiler<'_> {

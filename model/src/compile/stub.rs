@@ -1,5 +1,6 @@
 //! What the payload's entry stubs load: general-purpose registers and flags.
 
+use abi::doorbell::Sweep;
 use abi::op::{Code, Go, GprImage, flag};
 use abi::pattern;
 use abi::place::Place;
@@ -51,11 +52,22 @@ impl Compiler<'_> {
         if let Some(addend) = operands.x1 {
             self.relocations.push(Relocation { offset: data as usize + 8, addend });
         }
-        let swept = self.sweep.is_some() && !self.explicit_windows && go != Go::Reset;
+        let swept = !self.explicit_windows && self.can_be_swept(go);
         self.windows += usize::from(swept);
         let flags = if swept { flag::WINDOW } else { 0 };
         self.emit_with_data(Code::Go, [go as u64, arg[0], arg[1], arg[2], 0], flags, data, data_len);
         Ok(Left { op, from: self.place, x, nzcv: image.nzcv })
+    }
+
+    /// Whether a window can hold this transition. A reset ends every window. WFI and WFE trap only if they would
+    /// wait (HCR_EL2.TWI, TWE), and need not wait: single-stepped, QEMU's complete (`target/arm/tcg/translate-a64.c`,
+    /// `aarch64_tr_tb_stop`), which the architecture allows at any time.
+    fn can_be_swept(&self, go: Go) -> bool {
+        match self.sweep.map(|sweep| sweep.kind) {
+            None => false,
+            Some(Sweep::StepAll | Sweep::StepEach) => !matches!(go, Go::Reset | Go::Wfi | Go::Wfe),
+            Some(Sweep::Off | Sweep::Timer) => go != Go::Reset,
+        }
     }
 }
 

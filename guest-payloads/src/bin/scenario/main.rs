@@ -44,11 +44,12 @@ extern "C" fn main(x0: u64) -> ! {
         end::finish(Status::BadJob);
     }
     match home::set_up() {
-        Ok(home) if job::CURSOR.get() == 0 => {
+        Ok(home) if job::CURSOR.get() != 0 => arrive::by_reset(home),
+        Ok(home) if job::PASS.get() != 0 => sweep::resume(home),
+        Ok(home) => {
             sweep::begin();
             sweep::start(home)
         }
-        Ok(home) => arrive::by_reset(home),
         Err(status) => end::finish(status),
     }
 }

@@ -3,7 +3,7 @@
 use core::ptr::with_exposed_provenance_mut;
 
 use abi::doorbell::{self, Sweep};
-use abi::job::{HOLE_WORD, Status};
+use abi::job::{HOLE_WORD, Status, flag};
 use abi::place::Place;
 use arch::boot;
 use arch::payload::{control, stubs};
@@ -73,9 +73,20 @@ pub(crate) fn end_of_pass(place: Place) -> Status {
         return status;
     }
     rewind();
-    // SAFETY: as above.
-    unsafe { control::mmio_write(page + doorbell::SWEEP_BEGIN, sweep as u64 | at << 8) };
-    start(place)
+    if job::has(flag::COLD) {
+        // SAFETY: as above. The CPU goes on at the image's entry, which finds the pass noted and calls `resume`.
+        unsafe { control::mmio_write(page + doorbell::RESET, 1) };
+    }
+    resume(place)
+}
+
+/// Starts the swept pass that is noted.
+pub(crate) fn resume(home: Place) -> ! {
+    if let (Some(sweep), Some(page)) = (job::sweep(), job::doorbell()) {
+        // SAFETY: the doorbell is mapped at every place and is not memory.
+        unsafe { control::mmio_write(page + doorbell::SWEEP_BEGIN, sweep as u64 | job::SWEEP_AT.get() << 8) };
+    }
+    start(home)
 }
 
 /// Maps what the program has unmapped, and makes the guests new.
