@@ -4,7 +4,7 @@ use abi::hyp::Event;
 use arch::{read, write};
 
 use crate::Hyp;
-use crate::bits::pstate;
+use crate::bits::{hcr, pstate};
 
 /// Which of the four vectors of a group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,7 +48,9 @@ impl Hyp {
             pstate::EL1T => 0x000,
             _ => 0x200,
         };
-        let spsr = if self.vcpu.in_el2 { mode_as_el2(from) } else { from };
+        // The EL1 that runs is somebody's EL2: the guest's own, or that of a hypervisor which is the guest's guest.
+        let is_el2 = self.vcpu.in_el2 || (self.config.el2() && self.l1_hcr(hcr::NV));
+        let spsr = if is_el2 { mode_as_el2(from) } else { from };
         self.enter_vector(group + vector as u64, spsr, esr, far);
         self.job.counters.injected += 1;
         self.event(Event::Inject, [esr.unwrap_or(0), self.vcpu.frame.pc]);
