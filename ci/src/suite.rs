@@ -33,13 +33,19 @@ const STRATEGIES: [&str; 4] = [
 ];
 
 /// What else the suite runs on, as arguments of `holdfast run`.
-const RUNS: [&[&str]; 5] = [
+const RUNS: [&[&str]; 10] = [
     &["--target", "bare"],
     // The architecture leaves open what becomes of the bits above a smaller vector length.
     &["--set", "upper=keep"],
     &["--set", "upper=zero"],
     &["--set", "upper=random"],
     &["--depth", "2"],
+    // A world switch after every instruction of every transition.
+    &["--sweep", "step-all"],
+    &["--sweep", "step-all", "--set", "nested=put-load"],
+    &["--sweep", "step-all", "--set", "restore=eager"],
+    &["--sweep", "step-all", "--set", "restore=eager", "--set", "nested=put-load"],
+    &["--sweep", "step-all", "--depth", "2"],
 ];
 
 /// `cargo test`, after which each golden must have had its test.

@@ -10,6 +10,8 @@ use abi::fault::Fault;
 pub struct Faults {
     #[cfg(feature = "faults")]
     active: Option<Fault>,
+    /// See [`abi::hyp::HypJob::fault_lines`].
+    pub lines: [u64; 2],
     /// How often the faulty line ran.
     pub reached: u64,
     /// What a faulty line remembers until another one looks: a flag that sticks, a value that goes stale.
@@ -23,13 +25,13 @@ impl Faults {
     /// Commits `fault`, if there is one and this build can.
     #[cfg(feature = "faults")]
     pub const fn new(fault: Option<Fault>) -> Self {
-        Self { active: fault, reached: 0, latch: None, context_left: None }
+        Self { active: fault, lines: [0; 2], reached: 0, latch: None, context_left: None }
     }
 
     /// A build without the feature commits none.
     #[cfg(not(feature = "faults"))]
     pub const fn new(_fault: Option<Fault>) -> Self {
-        Self { reached: 0, latch: None }
+        Self { lines: [0; 2], reached: 0, latch: None }
     }
 
     /// Whether this build can commit faults.
@@ -41,7 +43,7 @@ impl Faults {
     #[cfg(feature = "faults")]
     #[inline]
     pub fn commit(&mut self, fault: Fault) -> bool {
-        if self.active == Some(fault) {
+        if self.may(fault) {
             self.reached += 1;
             return true;
         }
@@ -50,14 +52,20 @@ impl Faults {
 
     /// Whether this is the fault of the case, without committing it.
     #[cfg(feature = "faults")]
-    pub fn may(&self, fault: Fault) -> bool {
+    #[inline]
+    pub fn may(&mut self, fault: Fault) -> bool {
+        let number = fault as usize;
+        if let Some(lines) = self.lines.get_mut(number / 64) {
+            *lines |= 1 << (number % 64);
+        }
         self.active == Some(fault)
     }
 
     /// Never, in a build without the feature.
     #[cfg(not(feature = "faults"))]
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "same signature as with the feature")]
     #[inline(always)]
-    pub const fn may(&self, _fault: Fault) -> bool {
+    pub const fn may(&mut self, _fault: Fault) -> bool {
         false
     }
 

@@ -129,7 +129,7 @@ impl Hyp {
         compiler_fence(Ordering::SeqCst);
         self.job.counters = Counters::new_zeroed();
         (self.job.end, self.job.end_arg, self.job.trace_head) = (0, 0, 0);
-        (self.job.fault_reached, self.job.disturbed) = (0, 0);
+        (self.job.fault_reached, self.job.disturbed, self.job.fault_lines) = (0, 0, [0; 2]);
         let config = Config::read(self.job);
         self.config = config.unwrap_or(Config::none());
         if config.is_none() || (self.config.fault.is_some() && !Faults::available()) {
@@ -169,6 +169,7 @@ impl Hyp {
         let frame = &self.vcpu.frame;
         self.job.end_at = [frame.pc, frame.pstate, frame.far, u64::from(self.vcpu.in_el2)];
         self.job.end_arg = argument;
+        self.job.fault_lines = self.faults.lines;
         self.job.end = end as u64;
     }
 
