@@ -73,9 +73,12 @@ macro_rules! banked {
                 $(self.$name = read!($el12);)*
             }
 
-            /// Writes them to the CPU.
+            /// Writes to the CPU those that it has not got. Where nobody else ran this spares it a flush of its TLB,
+            /// which QEMU does for every write of TCR_EL1 (`vmsa_tcr_el12_write`).
             pub fn load(&self) {
-                $(write!($el12, self.$name);)*
+                $(if read!($el12) != self.$name {
+                    write!($el12, self.$name);
+                })*
             }
         }
     };
