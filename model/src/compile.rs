@@ -265,7 +265,7 @@ impl<'a> Compiler<'a> {
             );
         }
         if hooks.irq == IrqSource::Gic && self.place != self.home {
-            return Err(self.wrong("the interrupt comes from the GIC, which only L1 or G reaches"));
+            return Err(skip(skip::NO_HOOK, "the interrupt comes from the GIC, which only L1 or G reaches"));
         }
         let bits = u64::from(self.pending.irq) | u64::from(self.pending.serror) << 1;
         self.emit(Code::Pend, [bits, 0, 0, 0, 0]);
