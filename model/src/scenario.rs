@@ -25,7 +25,8 @@
 //! | `touch` `try` | instructions by [`abi::op::Touch::name`] |
 //! | `churn` | rounds |
 //! | `eret` | a place, `L1t` `back` `skip` `illegal`; then `aa` `ab` `aa-bad` `ab-bad` `plain` |
-//! | `hvc` `svc` `smc` `brk` | `#imm`, 0 if left out |
+//! | `hvc` `svc` `brk` | `#imm`, 0 if left out |
+//! | `smc` | `#imm` as above: asks for PSCI_VERSION; or `cpu-suspend`, to standby |
 //! | `abort` `unmap` `map` | `stage1` `stage2` |
 //! | `pend` | `irq` `serror` `virq` `vserror` |
 //! | `disturb` | `none` `clobber` `preempt` `host-simd` `other-vcpu` |

@@ -120,6 +120,24 @@ const NESTED: &[&str] = &[
      L2 wfi
      L1 eret skip
      L2 expect all",
+    // A standby state, which an interrupt ends that nobody takes yet; the second call is trapped first.
+    "L1 fill all
+     L1 pend irq
+     L1 smc cpu-suspend
+     L1 expect all
+     L1 unmask
+     L1 set hcr_el2.imo 0
+     L1 set hcr_el2.tsc 1
+     L1 pend irq
+     L1 eret L2
+     L2 fill all
+     L2 smc cpu-suspend
+     L1 expect trap ec=0x17
+     L1 set hcr_el2.tsc 0
+     L1 eret back
+     L2 expect all
+     L2 unmask
+     L2 expect all",
     // EL0 and its traps.
     "L1 fill all
      L1 eret L2
@@ -317,6 +335,7 @@ const PLAIN: &[&str] = &[
      G expect all
      G pend irq
      G wfi
+     G smc cpu-suspend
      G unmask
      G expect all
      G eret G.el0
@@ -729,6 +748,10 @@ fn scenarios_that_make_no_sense() {
     refused("L1 eret back", 1, "no exception");
     refused("L1 eret L2\nL2 abort stage1", 2, "mapped");
     refused("L1 wfi", 1, "WFI would wait");
+    refused("L1 smc cpu-suspend", 1, "CPU_SUSPEND would wait");
+    // Firmware need not see a virtual interrupt, and what is not routed to L1 waits for a lower level.
+    refused("L1 pend virq\nL1 eret L2\nL2 smc cpu-suspend", 3, "CPU_SUSPEND would wait");
+    refused("L1 set hcr_el2.imo 0\nL1 pend irq\nL1 smc cpu-suspend", 3, "CPU_SUSPEND would wait");
     refused("L1 expect trap ec=7", 1, "no exception");
     refused("L1 eret L2\nL2 pend irq", 2, "inside this very step");
 }
@@ -744,6 +767,13 @@ fn cases_that_a_machine_cannot_run() {
     };
     assert_eq!(skipped("L1 disturb clobber", &machine), abi::skip::NO_DOORBELL);
     assert_eq!(skipped("L1 vl 384", &machine), abi::skip::NO_VECTOR_LENGTH);
+    // The GIC is L1's, and a language belongs to no target.
+    let below = "L1 set hcr_el2.imo 0\nL1 eret L2\nL2 pend irq";
+    machine.hooks.irq = model::machine::IrqSource::Gic;
+    assert_eq!(skipped(below, &machine), abi::skip::NO_HOOK);
+    machine.hooks.smccc = false;
+    assert_eq!(skipped("L1 smc", &machine), abi::skip::FEATURE_ABSENT);
+    assert_eq!(skipped("L1 pend irq\nL1 smc cpu-suspend", &machine), abi::skip::FEATURE_ABSENT);
     machine.hooks.irq = model::machine::IrqSource::None;
     assert_eq!(skipped("L1 pend irq", &machine), abi::skip::NO_HOOK);
     machine.features.fpmr = false;

@@ -292,6 +292,13 @@ fn other_operands() {
     step("L1 eret", "8: the step ends here, expected a place, L1t, back, skip or illegal");
     step("L1 eret bakc", "9: found `bakc`, expected where to; did you mean `back`?");
     step("L1 eret L2 ac", "12: found `ac`, expected authentication: plain, aa, ab, aa-bad, ab-bad");
+    step(
+        "G smc cpu_suspend",
+        "7: found `cpu_suspend`, expected an immediate or a call of firmware; did you mean `cpu-suspend`?",
+    );
+    step("G smc 5", "7: found `5`, expected an immediate or a call of firmware: #imm, cpu-suspend");
+    step("G smc #0x10000", "7: found `#0x10000`, expected an immediate, #0 to #0xffff");
+    step("G smc cpu-suspend #1", "19: found `#1`, expected the end of the step");
     step("L1 hvc 1", "8: found `1`, expected an immediate, #0 to #0xffff");
     step("L1 hvc #0x10000", "8: found `#0x10000`, expected an immediate, #0 to #0xffff");
     step("L1 abort stage3", "10: found `stage3`, expected a stage; did you mean `stage1`?");

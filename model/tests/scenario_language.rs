@@ -5,7 +5,7 @@ use abi::op::mask;
 use abi::place::Place;
 use abi::sysreg::SysReg;
 use model::scenario::step::{
-    Control, ControlReg, Cpu, EretTarget, Expect, L1Mode, Length, RegSet, SweepSpec, Verb,
+    Call, Control, ControlReg, Cpu, EretTarget, Expect, L1Mode, Length, RegSet, SweepSpec, Verb,
 };
 use model::scenario::{Case, Scenario, load_embedded, parse, parse_step};
 
@@ -225,6 +225,9 @@ fn every_form_of_step() {
         ),
         ("L1 eret L1t plain", "L1 eret L1t", Verb::Eret { to: EretTarget::L1t, auth: abi::op::Auth::None }),
         ("L1 hvc #0", "L1 hvc", Verb::Hvc(0)),
+        ("L1 smc", "", Verb::Smc(Call::Version(0))),
+        ("L1 smc #5", "", Verb::Smc(Call::Version(5))),
+        ("G  smc  cpu-suspend", "G smc cpu-suspend", Verb::Smc(Call::CpuSuspend)),
         ("L1 brk #65535", "L1 brk #0xffff", Verb::Brk(0xffff)),
         ("L1 disturb none", "", Verb::Disturb(None)),
         ("L1 churn 0x10", "L1 churn 16", Verb::Churn(16)),

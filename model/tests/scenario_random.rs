@@ -9,7 +9,8 @@ use model::scenario::document::{Axis, Body, Document, Except, Line, Value};
 use model::scenario::field;
 use model::scenario::settings::Settings;
 use model::scenario::step::{
-    Control, ControlReg, Cpu, EretTarget, Expect, Interrupt, L1Mode, Length, RegSet, SweepSpec, Unit, Verb,
+    Call, Control, ControlReg, Cpu, EretTarget, Expect, Interrupt, L1Mode, Length, RegSet, SweepSpec, Unit,
+    Verb,
 };
 use model::scenario::{VERBS, parse, parse_step};
 use proptest::collection::vec;
@@ -105,7 +106,7 @@ fn verb(place: Place) -> impl Strategy<Value = Verb> {
         eret(),
         imm().prop_map(Verb::Hvc),
         imm().prop_map(Verb::Svc),
-        imm().prop_map(Verb::Smc),
+        prop_oneof![imm().prop_map(Call::Version), Just(Call::CpuSuspend)].prop_map(Verb::Smc),
         imm().prop_map(Verb::Brk),
         hole().prop_map(Verb::Abort),
         (hole(), any::<bool>()).prop_map(|(hole, on)| Verb::Map { hole, on }),

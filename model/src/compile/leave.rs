@@ -18,10 +18,14 @@ use crate::oracle::length::vector_length;
 use crate::oracle::sysreg::{Storage, reach};
 use crate::oracle::traps::{Access, Trap, trap, undefined};
 use crate::oracle::value::{Kind, to_bytes};
-use crate::scenario::step::{Step, Verb};
+use crate::scenario::step::{Call, Step, Verb};
 
 /// PSCI_VERSION: the SMCCC function that every implementation has and that changes nothing.
 const PSCI_VERSION: u64 = 0x8400_0000;
+/// PSCI CPU_SUSPEND, called by SMC64. X1 is the power state: 0 is a standby state in both of its formats.
+const PSCI_CPU_SUSPEND: u64 = 0xc400_0001;
+/// PSCI's SUCCESS.
+const PSCI_SUCCESS: u64 = 0;
 
 /// An instruction of an entry stub.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,7 +35,7 @@ pub(super) enum Insn {
     /// SVC.
     Svc(u16),
     /// SMC.
-    Smc(u16),
+    Smc(Call),
     /// A permanently undefined instruction.
     Udf,
     /// BRK.
@@ -112,7 +116,7 @@ impl Compiler<'_> {
         let insn = match verb {
             Verb::Hvc(imm) => Insn::Hvc(*imm),
             Verb::Svc(imm) => Insn::Svc(*imm),
-            Verb::Smc(imm) => Insn::Smc(*imm),
+            Verb::Smc(call) => Insn::Smc(*call),
             Verb::Brk(imm) => Insn::Brk(*imm),
             Verb::Undef => Insn::Udf,
             Verb::Abort(hole) => {
@@ -127,7 +131,7 @@ impl Compiler<'_> {
             Verb::Unmask => Insn::Unmask,
             other => return Err(self.wrong(format!("{other:?} is no instruction"))),
         };
-        if let Verb::Hvc(imm) | Verb::Svc(imm) | Verb::Smc(imm) | Verb::Brk(imm) = verb
+        if let Verb::Hvc(imm) | Verb::Svc(imm) | Verb::Smc(Call::Version(imm)) | Verb::Brk(imm) = verb
             && u64::from(*imm) > abi::op::IMMEDIATE_MAX
         {
             return Err(self.wrong(format!("immediates go to {}", abi::op::IMMEDIATE_MAX)));
@@ -177,7 +181,7 @@ impl Compiler<'_> {
         let (go, arg) = match insn {
             Insn::Hvc(imm) => (Go::Hvc, u64::from(imm)),
             Insn::Svc(imm) => (Go::Svc, u64::from(imm)),
-            Insn::Smc(imm) => (Go::Smc, u64::from(imm)),
+            Insn::Smc(call) => (Go::Smc, u64::from(call_immediate(call))),
             Insn::Udf => (Go::Udf, 0),
             Insn::Brk(imm) => (Go::Brk, u64::from(imm)),
             Insn::Load => (Go::Load, 0),
@@ -214,8 +218,8 @@ impl Compiler<'_> {
 
     /// What the instruction needs in X0 and X1.
     fn operands(&self, insn: Insn) -> Result<Operands, CompileError> {
-        let x1 = |offset| Ok(Operands { x0: None, x1: Some(offset) });
-        let x0 = |value| Ok(Operands { x0: Some(value), x1: None });
+        let x1 = |offset| Ok(Operands { x1: Some(offset), ..Operands::default() });
+        let x0 = |value| Ok(Operands { x0: Some(value), ..Operands::default() });
         match insn {
             Insn::Load | Insn::Touch(Touch::LoadQ | Touch::LoadZ | Touch::StoreQ) => x1(SECOND),
             Insn::Touch(Touch::LoadFirstFault) => {
@@ -229,7 +233,10 @@ impl Compiler<'_> {
                 let reached = reach(abi::sysreg::SysReg::CpacrEl1, self.place, &self.controls, self.machine);
                 x0(reached.map_or(0, |storage| storage.read(&self.controls, &self.file).value))
             }
-            Insn::Smc(_) => x0(PSCI_VERSION),
+            Insn::Smc(Call::Version(_)) => x0(PSCI_VERSION),
+            Insn::Smc(Call::CpuSuspend) => {
+                Ok(Operands { x0: Some(PSCI_CPU_SUSPEND), x1: None, x1_zero: true })
+            }
             _ => Ok(Operands::default()),
         }
     }
@@ -260,7 +267,7 @@ impl Compiler<'_> {
             Insn::Svc(imm) => exception(Cause::Svc(imm)),
             Insn::Brk(imm) => exception(Cause::Brk(imm)),
             Insn::Udf => exception(Cause::Trap(undefined(place))),
-            Insn::Smc(imm) => self.smc(imm),
+            Insn::Smc(call) => self.smc(call),
             Insn::Load => match self.unmapped_at(place) {
                 Some(hole) => Ok(Outcome::Exception(Cause::Abort(hole, true), operands.x1)),
                 None => {
@@ -316,20 +323,35 @@ impl Compiler<'_> {
         }
     }
 
-    fn smc(&self, imm: u16) -> Result<Outcome, CompileError> {
+    fn smc(&self, call: Call) -> Result<Outcome, CompileError> {
         let place = self.place;
         if el_of(place) == El::El0 {
             return Ok(Outcome::Exception(Cause::Trap(undefined(place)), None));
         }
         let trapped = matches!(place, Place::L2 | Place::L2b) && self.controls.hcr(hcr::TSC);
         match (trapped, self.machine.hooks) {
-            (true, hooks) if hooks.tsc => Ok(Outcome::Exception(Cause::SmcTrapped(imm), None)),
+            (true, hooks) if hooks.tsc => {
+                Ok(Outcome::Exception(Cause::SmcTrapped(call_immediate(call)), None))
+            }
             (true, _) => Err(skip(skip::FEATURE_ABSENT, "HCR_EL2.TSC has no effect without EL3")),
+            (false, _) if call == Call::CpuSuspend && !self.wakes_firmware() => {
+                Err(self.wrong("CPU_SUSPEND would wait for a physical interrupt that nothing makes pending"))
+            }
             (false, hooks) if hooks.smccc => {
-                Ok(Outcome::Through(Box::new(Through { smccc: true, ..Through::default() })))
+                // A standby state is left by returning; what CPU_SUSPEND gives is known, the version is not.
+                let suspends = call == Call::CpuSuspend;
+                let x0 = suspends.then_some(Address::Bits(Bits::all(PSCI_SUCCESS)));
+                Ok(Outcome::Through(Box::new(Through { smccc: true, x0, ..Through::default() })))
             }
             (false, _) => Err(skip(skip::FEATURE_ABSENT, "nobody answers an SMC here")),
         }
+    }
+
+    /// Whether something is pending that ends a standby state. That is the WFI of whoever answers the call, and no
+    /// virtual interrupt of this place need show there.
+    fn wakes_firmware(&self) -> bool {
+        let pending = taken(self.pending, false, self.place, &self.controls);
+        pending.iter().any(|interrupt| matches!(interrupt, Interrupt::Irq | Interrupt::SError))
     }
 
     fn touch_outcome(&self, touch: Touch, operands: Operands) -> Result<Outcome, CompileError> {
@@ -596,6 +618,14 @@ impl Compiler<'_> {
     }
 }
 
+/// The immediate of an SMC; the functions of firmware have 0.
+const fn call_immediate(call: Call) -> u16 {
+    match call {
+        Call::Version(imm) => imm,
+        Call::CpuSuspend => 0,
+    }
+}
+
 /// How an exception came about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taken {
@@ -637,7 +667,8 @@ const fn name(insn: Insn) -> &'static str {
     match insn {
         Insn::Hvc(_) => "hvc",
         Insn::Svc(_) => "svc",
-        Insn::Smc(_) => "smc",
+        Insn::Smc(Call::Version(_)) => "smc",
+        Insn::Smc(Call::CpuSuspend) => "cpu-suspend",
         Insn::Udf => "udf",
         Insn::Brk(_) => "brk",
         Insn::Load => "load",

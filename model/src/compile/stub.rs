@@ -17,6 +17,8 @@ pub(super) struct Operands {
     pub(super) x0: Option<u64>,
     /// X1: the hole pages plus this.
     pub(super) x1: Option<u64>,
+    /// X1 is 0 instead.
+    pub(super) x1_zero: bool,
 }
 
 /// What a place left behind when its entry stub ran.
@@ -41,6 +43,10 @@ impl Compiler<'_> {
         if let Some(value) = operands.x0 {
             image.x[0] = value;
             x[0] = Address::Bits(Bits::all(value));
+        }
+        if operands.x1_zero {
+            image.x[1] = 0;
+            x[1] = Address::Bits(Bits::all(0));
         }
         if let Some(offset) = operands.x1 {
             image.x[1] = 0;

@@ -5,8 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use abi::op::{Auth, mask};
 
 use super::grammar::ERET_TARGETS;
-use super::names::{AUTHS, DISTURBANCES, HOLES, INTERRUPTS, SWITCH, UNITS, name_of};
-use super::step::{Control, ControlReg, EretTarget, Expect, Length, RegSet, Step, Verb};
+use super::names::{AUTHS, CALLS, DISTURBANCES, HOLES, INTERRUPTS, SWITCH, UNITS, name_of};
+use super::step::{Call, Control, ControlReg, EretTarget, Expect, Length, RegSet, Step, Verb};
 
 impl Display for Step {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -30,7 +30,8 @@ impl Display for Verb {
             Self::Eret { to, auth } => write!(f, "eret {to} {}", name_of(AUTHS, auth)),
             Self::Hvc(imm) => immediate(f, "hvc", *imm),
             Self::Svc(imm) => immediate(f, "svc", *imm),
-            Self::Smc(imm) => immediate(f, "smc", *imm),
+            Self::Smc(Call::Version(imm)) => immediate(f, "smc", *imm),
+            Self::Smc(call) => write!(f, "smc {}", name_of(CALLS, call)),
             Self::Undef => f.write_str("undef"),
             Self::Brk(imm) => immediate(f, "brk", *imm),
             Self::Abort(hole) => write!(f, "abort {}", name_of(HOLES, hole)),

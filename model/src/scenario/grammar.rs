@@ -68,7 +68,7 @@ fn operands(verb: &Word<'_>, place: Place, words: &mut Words<'_>) -> Result<Verb
         }
         "hvc" => Verb::Hvc(operand::immediate(words)?),
         "svc" => Verb::Svc(operand::immediate(words)?),
-        "smc" => Verb::Smc(operand::immediate(words)?),
+        "smc" => Verb::Smc(operand::call(words)?),
         "brk" => Verb::Brk(operand::immediate(words)?),
         "undef" => Verb::Undef,
         "abort" => Verb::Abort(words.need("stage1 or stage2")?.value("a stage", HOLES)?),

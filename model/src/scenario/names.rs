@@ -5,7 +5,7 @@
 use abi::doorbell::{Disturbance, Sweep};
 use abi::op::{Auth, Hole};
 
-use super::step::{Cpu, Interrupt, L1Mode, Unit};
+use super::step::{Call, Cpu, Interrupt, L1Mode, Unit};
 
 /// Names and what they stand for.
 pub(super) type Table<T> = [(&'static str, T)];
@@ -45,6 +45,8 @@ pub(super) const INTERRUPTS: &Table<Interrupt> = &[
     ("virq", Interrupt::VirtualIrq),
     ("vserror", Interrupt::VirtualSError),
 ];
+/// Calls of firmware; one that is not named is PSCI_VERSION.
+pub(super) const CALLS: &Table<Call> = &[("cpu-suspend", Call::CpuSuspend)];
 /// Units that can be trapped.
 pub(super) const UNITS: &Table<Unit> = &[("fp", Unit::Fp), ("sve", Unit::Sve)];
 /// States of an explicit window.

@@ -5,7 +5,8 @@ use abi::place::Place;
 use abi::sysreg::SysReg;
 
 use super::field;
-use super::step::{Control, ControlReg, Length, RegSet};
+use super::names::{self, CALLS};
+use super::step::{Call, Control, ControlReg, Length, RegSet};
 use super::suggest;
 use super::words::{StepError, Word, Words, number};
 
@@ -165,6 +166,20 @@ pub(super) fn immediate(words: &mut Words<'_>) -> Result<u16, StepError> {
     value.ok_or_else(|| {
         word.error(format!("found {}, expected an immediate, #0 to #0xffff", suggest::quote(word.text)))
     })
+}
+
+/// What an SMC calls: a function by its name, else PSCI_VERSION with an immediate.
+pub(super) fn call(words: &mut Words<'_>) -> Result<Call, StepError> {
+    match words.clone().next() {
+        Some(word) if !word.text.starts_with('#') => {
+            words.next();
+            names::find(CALLS, word.text).ok_or_else(|| {
+                let names = std::iter::once("#imm").chain(names::all(CALLS));
+                word.unknown("an immediate or a call of firmware", names)
+            })
+        }
+        _ => immediate(words).map(Call::Version),
+    }
 }
 
 /// Touches, to the end of the line.

@@ -55,8 +55,8 @@ pub enum Verb {
     Hvc(u16),
     /// SVC with an immediate.
     Svc(u16),
-    /// SMC with an immediate.
-    Smc(u16),
+    /// SMC: a call of firmware.
+    Smc(Call),
     /// An undefined instruction.
     Undef,
     /// BRK with an immediate.
@@ -86,6 +86,15 @@ pub enum Verb {
     Reset,
     /// Opens (`sweep on`) or closes (`sweep off`) an explicit sweep window.
     Window(bool),
+}
+
+/// What an SMC asks of firmware.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Call {
+    /// PSCI_VERSION, by an SMC with this immediate: any firmware answers it, and it changes nothing.
+    Version(u16),
+    /// PSCI CPU_SUSPEND to a standby state: returns to the next instruction when the CPU wakes up.
+    CpuSuspend,
 }
 
 /// A set of FP registers, written as `z`, `v0-7`, `p3`, `ffr`, `fpsr`, `all`.

@@ -532,6 +532,12 @@ impl Cpu {
             Go::Svc => plain(up, 0x15, arg),
             Go::Smc if self.el == 0 => undefined,
             Go::Smc if self.el == 1 && !self.guest && self.hcr >> 19 & 1 != 0 => plain(2, 0x17, arg),
+            // PSCI CPU_SUSPEND to standby, with something pending.
+            Go::Smc if self.x[0] == 0xc400_0001 => {
+                assert!(self.irq || self.serror, "nothing ends this wait");
+                self.x[0] = 0;
+                return None;
+            }
             Go::Udf => undefined,
             Go::Brk => plain(up, 0x3c, arg),
             Go::Wfi if self.el == 1 && !self.guest && self.hcr >> 13 & 1 != 0 && !self.would_wake() => {
