@@ -102,6 +102,16 @@ impl Child {
         }
     }
 
+    /// The CPU time that the process has used, in user and kernel mode; zero if the system does not tell.
+    pub(super) fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap_or_default();
+        // proc_pid_stat(5): the second field is the name in parentheses, which may hold anything; utime and stime are
+        // the 14th and the 15th.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    }
+
     /// What the process wrote to standard error since the last call, up to [`limits::CONSOLE`] bytes of it.
     pub(super) fn take_console(&mut self) -> Vec<u8> {
         // What was written before the byte that ended the wait is in the pipe already.
@@ -217,6 +227,21 @@ mod tests {
         let mut child = shell("exec sleep 100");
         let stop = AtomicBool::new(true);
         assert_eq!(child.receive(Instant::now() + LONG, &stop).unwrap(), Received::Stopped);
+    }
+
+    #[test]
+    fn a_process_at_work_is_told_from_one_that_waits() {
+        let mut idle = shell("printf x; exec sleep 100");
+        let mut busy = shell("printf x; while :; do :; done");
+        for child in [&mut idle, &mut busy] {
+            assert_eq!(receive(child, LONG), Received::Byte(b'x'));
+        }
+        let begun = Instant::now();
+        while busy.cpu_time() < Duration::from_millis(100) && begun.elapsed() < LONG {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(busy.cpu_time() >= Duration::from_millis(100));
+        assert!(idle.cpu_time() < Duration::from_millis(100));
     }
 
     #[test]

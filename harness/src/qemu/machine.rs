@@ -102,6 +102,12 @@ impl Machine {
         }
     }
 
+    /// The CPU time that QEMU has used so far, to some ten milliseconds.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        self.child.cpu_time()
+    }
+
     /// What was written to the console since the last call: a stranger's bytes, bounded.
     #[must_use]
     pub fn take_console(&mut self) -> String {

@@ -24,6 +24,8 @@ pub(super) enum Fate {
     Reusable,
     /// It is dead, deaf, or of doubtful memory.
     Lost,
+    /// It ran out of time without having run for most of it: no verdict over the guest, and a machine to get rid of.
+    Starved,
 }
 
 /// A failure of the harness in the midst of a case.
@@ -40,7 +42,7 @@ enum CaseError {
 /// Runs a case on a machine that waits for a job.
 pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Ready) -> (CaseResult, Fate) {
     let begun = Instant::now();
-    let mut run = Run { shared, case, job, machine, hyp: None, inner: Vec::new(), fate: Fate::Reusable };
+    let mut run = Run { shared, case, job, machine, hyp: None, inner: Vec::new(), fate: Fate::Reusable, starved: false };
     let verdict = match run.jobs() {
         Ok(verdict) => verdict,
         Err(error) => {
@@ -48,6 +50,9 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
             Verdict::new(State::Error, chain(&error))
         }
     };
+    if run.starved && verdict.state == State::Timeout && verdict.findings.is_empty() {
+        run.fate = Fate::Starved;
+    }
     let Run { hyp, fate, .. } = run;
     let passed = verdict.state == State::Pass;
     let sweep = job.sweep.map(|sweep| SweepOutcome {
@@ -85,6 +90,8 @@ struct Run<'a> {
     /// The last job's reports of the hypervisors above it.
     inner: Vec<HypReport>,
     fate: Fate,
+    /// The last job ran out of wall time while the machine had hardly any of the host's CPU.
+    starved: bool,
 }
 
 impl Run<'_> {
@@ -122,7 +129,10 @@ impl Run<'_> {
         let launch =
             Launch { guest: &case.guest, program, sweep, fault: job.fault, budget_ticks: budget.ticks };
         let sent = target.prepare(self.machine.machine.memory(), &launch)?;
+        let (begun, cpu) = (Instant::now(), self.machine.machine.cpu_time());
         let job_end = self.machine.machine.run(budget.timeout, shared.stop)?;
+        let used = self.machine.machine.cpu_time().saturating_sub(cpu);
+        self.starved = used < begun.elapsed().mul_f64(limits::STARVED);
         if job_end != JobEnd::Answered {
             self.fate = Fate::Lost;
         }

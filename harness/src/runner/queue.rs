@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::limits;
 use crate::qemu::command::MachineConfig;
 
 /// Starting and calibrating a machine.
@@ -29,12 +30,14 @@ pub(super) struct Queue {
     /// In the order in which they were first asked for, so that runs are alike.
     order: Vec<MachineConfig>,
     costs: Vec<Duration>,
+    /// How often a job has come back.
+    returned: HashMap<usize, u32>,
 }
 
 impl Queue {
     /// A queue of jobs, each with its machine and what it will take.
     pub(super) fn new(jobs: impl IntoIterator<Item = (usize, MachineConfig, Duration)>) -> Self {
-        let mut queue = Self { groups: HashMap::new(), order: Vec::new(), costs: Vec::new() };
+        let mut queue = Self { groups: HashMap::new(), order: Vec::new(), costs: Vec::new(), returned: HashMap::new() };
         for (index, config, cost) in jobs {
             let group = queue.groups.entry(config).or_insert_with(|| {
                 queue.order.push(config);
@@ -64,6 +67,18 @@ impl Queue {
         let config = self.best()?;
         self.groups.get_mut(&config)?.workers += 1;
         self.pop(config).map(|index| (index, config))
+    }
+
+    /// Takes a job back that told nothing, to be the next one, unless it has come back [`limits::STALLS`] times.
+    pub(super) fn again(&mut self, index: usize, config: MachineConfig) -> bool {
+        let returned = self.returned.entry(index).or_insert(0);
+        let Some(group) = self.groups.get_mut(&config).filter(|_| *returned < limits::STALLS) else {
+            return false;
+        };
+        *returned += 1;
+        group.jobs.push(index);
+        group.left += self.costs[index];
+        true
     }
 
     /// A worker gives up its machine.

@@ -119,18 +119,19 @@ pub(super) fn work(shared: &Shared<'_>, progress: &Sender<Progress>) {
             return;
         }
         let (result, fate) = case::run(shared, &planned.case, job, &mut machine);
-        if let Some(tolerance) = &job.tolerance {
-            tolerance.note(&result.state, fate == Fate::Lost);
+        let again = fate == Fate::Starved && lock(&shared.queue).again(index, config);
+        if let Some(tolerance) = job.tolerance.as_ref().filter(|_| !again) {
+            tolerance.note(&result.state, fate != Fate::Reusable);
         }
         match fate {
             Fate::Reusable => ready = Some(machine),
-            Fate::Lost => {
+            Fate::Lost | Fate::Starved => {
                 drop(machine);
                 joined = None;
                 lock(&shared.queue).leave(config);
             }
         }
-        if progress.send(Progress::Finished(Box::new(result))).is_err() {
+        if !again && progress.send(Progress::Finished(Box::new(result))).is_err() {
             return;
         }
     }
