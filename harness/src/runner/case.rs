@@ -42,7 +42,16 @@ enum CaseError {
 /// Runs a case on a machine that waits for a job.
 pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Ready) -> (CaseResult, Fate) {
     let begun = Instant::now();
-    let mut run = Run { shared, case, job, machine, hyp: None, inner: Vec::new(), fate: Fate::Reusable, starved: false };
+    let mut run = Run {
+        shared,
+        case,
+        job,
+        machine,
+        hyp: None,
+        inner: Vec::new(),
+        fate: Fate::Reusable,
+        starved: false,
+    };
     let verdict = match run.jobs() {
         Ok(verdict) => verdict,
         Err(error) => {
