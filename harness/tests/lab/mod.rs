@@ -33,10 +33,15 @@ pub fn target(qemu: &Qemu, strategy: Strategy) -> Target {
     Target::new(TargetConfig::new(&options), qemu.version()).unwrap()
 }
 
+/// What is to be done with a case.
+pub fn planned(case: &Arc<Case>, target: &Target) -> Work {
+    Planned::new(Arc::clone(case), target, Sweeping::default()).work
+}
+
 /// The program of a case that is not swept.
 #[track_caller]
 pub fn program(case: &Arc<Case>, target: &Target) -> Arc<Program> {
-    match Planned::new(Arc::clone(case), target, Sweeping::default()).work {
+    match planned(case, target) {
         Work::Run(job) if job.sweep.is_none() => job.program,
         other => panic!("{}: {other:?}", case.name),
     }
