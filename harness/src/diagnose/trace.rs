@@ -3,6 +3,7 @@
 use abi::doorbell::{self, Disturbance};
 use abi::fault::Fault;
 use abi::hyp::{End, Event, TraceEvent, context};
+use abi::sysreg::SysReg;
 
 use super::Space;
 use super::esr;
@@ -16,9 +17,15 @@ pub fn decode(event: &TraceEvent, nested: bool, space: &Space<'_>) -> events::Tr
         context: event.context,
         pc: Hex(event.pc),
         arg: event.arg.map(Hex).to_vec(),
-        text: text(event, nested, space),
+        text: text(event, nested, Some(space)),
         site: site(event, space),
     }
+}
+
+/// One event without any address or ID register: what another layout of the images or another QEMU does not change.
+#[must_use]
+pub fn summary(event: &TraceEvent, nested: bool) -> String {
+    text(event, nested, None)
 }
 
 /// The address of the instruction that wrote the event, in the outermost hypervisor, if the event tells.
@@ -48,7 +55,8 @@ pub fn without_tracing(frames: &mut Vec<Frame>) {
 /// The sources of the tracing: the program counter is read, then the event is written.
 const TRACING: [&str; 2] = ["arch/src/hyp.rs", "reference-hyp/src/trace.rs"];
 
-fn text(event: &TraceEvent, nested: bool, space: &Space<'_>) -> String {
+/// An event in words, with its addresses if there is a space to look them up in.
+fn text(event: &TraceEvent, nested: bool, space: Option<&Space<'_>>) -> String {
     let Some(kind) = Event::from_u64(u64::from(event.event)) else {
         return format!("unknown event {}: {:#x} {:#x}", event.event, event.arg[0], event.arg[1]);
     };
@@ -56,7 +64,8 @@ fn text(event: &TraceEvent, nested: bool, space: &Space<'_>) -> String {
     let live = if event.context & context::FP_LIVE == 0 { "" } else { " fp-live" };
     let detail = detail(kind, event.arg, space);
     let separator = if detail.is_empty() { "" } else { "  " };
-    format!("{:<16} {detail}{separator}{place}{live}  pc {}", kind.name(), space.describe(event.pc))
+    let pc = space.map_or_else(String::new, |space| format!("  pc {}", space.describe(event.pc)));
+    format!("{:<16} {detail}{separator}{place}{live}{pc}", kind.name())
 }
 
 /// Where the guest was: L1, L2, G, or EL0, of which the context does not tell whose it is.
@@ -73,17 +82,20 @@ const fn place(bits: u32, nested: bool) -> &'static str {
     }
 }
 
-fn detail(kind: Event, arg: [u64; 2], space: &Space<'_>) -> String {
+fn detail(kind: Event, arg: [u64; 2], space: Option<&Space<'_>>) -> String {
     let [first, second] = arg;
+    let to = || space.map(|space| format!("to {}", space.describe(second)));
     match kind {
         Event::Exit => {
-            let far = if has_address(first) { format!(" at {second:#x}") } else { String::new() };
-            format!("{}{far}", esr::describe(first))
+            let far = space.filter(|_| has_address(first)).map(|_| format!("at {second:#x}"));
+            words([Some(esr::describe(first)), far])
         }
         Event::Irq => format!("INTID {first}"),
-        Event::NestedEret => format!("to {} SPSR {first:#x}", space.describe(second)),
+        Event::NestedEret => words([to(), Some(format!("SPSR {first:#x}"))]),
         Event::NestedException | Event::Inject => {
-            format!("{} to {}", esr::describe(first), space.describe(second))
+            // An IRQ has no syndrome, and every exception with one has ESR_ELx.IL or a class.
+            let cause = if first == 0 { "IRQ".to_owned() } else { esr::describe(first) };
+            words([Some(cause), to()])
         }
         Event::FpSave | Event::FpLoad => format!("VL {}", first.saturating_mul(8)),
         Event::Traps => traps(first, second),
@@ -92,8 +104,17 @@ fn detail(kind: Event, arg: [u64; 2], space: &Space<'_>) -> String {
             .map_or_else(|| format!("unknown {first}"), |what| what.name().to_owned()),
         Event::Point => format!("{first}"),
         Event::Doorbell => format!("{} {second:#x}", register(first)),
-        Event::Sysreg => format!("{} {second:#x}", esr::sysreg(first)),
-        Event::Stage2 => format!("IPA {first:#x} descriptor {second:#x}"),
+        Event::Sysreg => {
+            let access = esr::sysreg(first);
+            // Registers with a name hold fields, any other may hold an address; and the ID registers are QEMU's.
+            let has_fields = SysReg::ALL
+                .iter()
+                .map(|reg| reg.name())
+                .any(|name| !name.starts_with("id_") && access.split(' ').next_back() == Some(name));
+            let value = (space.is_some() || has_fields).then(|| format!("{second:#x}"));
+            words([Some(access), value])
+        }
+        Event::Stage2 => space.map_or_else(String::new, |_| format!("IPA {first:#x} descriptor {second:#x}")),
         Event::Fault => {
             Fault::from_u64(first).map_or_else(|| format!("unknown {first}"), |fault| fault.name().to_owned())
         }
@@ -103,6 +124,11 @@ fn detail(kind: Event, arg: [u64; 2], space: &Space<'_>) -> String {
             format!("{end} {second:#x}")
         }
     }
+}
+
+/// What there is, with spaces between.
+fn words(words: [Option<String>; 2]) -> String {
+    words.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// Whether FAR_ELx is valid for this syndrome: aborts only.
@@ -158,6 +184,33 @@ mod tests {
         );
         assert_eq!(line(Event::Put, 0, [0, 0]), "put              EL0  pc 0x41000010");
         assert_eq!(line(Event::FpSave, el1, [32, 0]), "fp-save          VL 256  L2  pc 0x41000010");
+    }
+
+    #[test]
+    fn a_summary_has_no_address() {
+        let of = |event: Event, arg| {
+            let event = TraceEvent { event: event as u32, context: context::VEL2, pc: 0x4100_0010, arg };
+            summary(&event, true)
+        };
+        assert_eq!(of(Event::NestedEret, [0x3c5, 0x4180_0000]), "nested-eret      SPSR 0x3c5  L1");
+        assert_eq!(
+            of(Event::Exit, [0x9200_0047, 0x4180_0000]),
+            "exit             EC 0x24 data abort, write, translation fault, level 3  L1"
+        );
+        assert_eq!(of(Event::Inject, [0x5a00_0003, 0x4180_0000]), "inject           EC 0x16 HVC, #0x3  L1");
+        assert_eq!(of(Event::NestedException, [0, 0x4180_0000]), "nested-exception IRQ  L1");
+        let undefined = 1 << 25;
+        assert_eq!(
+            of(Event::Inject, [undefined, 0x4180_0000]),
+            "inject           EC 0x00 unknown reason  L1"
+        );
+        assert_eq!(of(Event::Stage2, [0x4180_0000, 0x4180_07ff]), "stage2           L1");
+        let zcr_el2 = 3 << 20 | 4 << 14 | 1 << 10 | 2 << 1;
+        assert_eq!(of(Event::Sysreg, [zcr_el2, 3]), "sysreg           write zcr_el2 0x3  L1");
+        let id_aa64pfr0_el1 = 3 << 20 | 4 << 1 | 1;
+        assert_eq!(of(Event::Sysreg, [id_aa64pfr0_el1, 3]), "sysreg           read id_aa64pfr0_el1  L1");
+        let vbar_el1 = 3 << 20 | 12 << 10;
+        assert_eq!(of(Event::Sysreg, [vbar_el1, 0x4180_0000]), "sysreg           write s3_0_c12_c0_0  L1");
     }
 
     #[test]
