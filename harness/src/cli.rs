@@ -13,6 +13,7 @@ mod session;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser as _;
 
@@ -23,6 +24,7 @@ use exit::Exit;
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    writes_fail();
     let mut out = anstream::AutoStream::auto(io::stdout());
     let ended = match &cli.command {
         Command::Run(args) => run::run(args),
@@ -39,6 +41,13 @@ pub fn main() -> ExitCode {
         Ok(exit)
     });
     ended.unwrap_or_else(|error| failed(&error)).into()
+}
+
+/// A file that may grow no further (RLIMIT_FSIZE) is a write that fails, and is told as one: without a handler
+/// SIGXFSZ would end the process where it stands. One that does nothing is enough, and is not inherited.
+fn writes_fail() {
+    // Without it everything works but that.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }
 
 /// Says why the command failed; a reader that went away (`holdfast list | head`) needs no word.

@@ -1,7 +1,7 @@
 //! `holdfast run` and `holdfast replay`.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, IsTerminal as _};
+use std::io::{self, BufWriter, IsTerminal as _, Read as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -27,6 +27,8 @@ use crate::suite::{Suite, select};
 
 /// Where runs are kept unless `--out` says otherwise.
 const RUNS: &str = "target/holdfast/runs";
+/// Bytes read of a scenario file: more than it may have.
+const READ_MAX: u64 = 1 << 20;
 
 /// Runs the command `run`.
 pub(super) fn run(args: &Run) -> Result<Exit> {
@@ -40,10 +42,26 @@ pub(super) fn run(args: &Run) -> Result<Exit> {
 
 /// Runs the command `replay`.
 pub(super) fn replay(args: &Replay) -> Result<Exit> {
-    let text = fs::read_to_string(&args.file).with_context(|| format!("cannot read {}", args.file))?;
+    let text = scenario_text(&args.file)?;
     let scenario = parse(&name_of_path(args.file.as_str()), args.file.as_str(), &text)?;
     let cases = scenario.cases().into_iter().map(Arc::new).collect();
     execute(&args.target, args.fault.fault, &args.run, &Suite::embedded()?, cases, Some(&args.file))
+}
+
+/// A scenario file. No more is read of an endless one than the parser needs to refuse it.
+fn scenario_text(path: &Utf8Path) -> Result<String> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(READ_MAX).read_to_end(&mut bytes));
+    read.with_context(|| format!("cannot read {path}"))?;
+    let error = match String::from_utf8(bytes) {
+        Ok(text) => return Ok(text),
+        Err(error) => error,
+    };
+    let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+    let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+    let last = good.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let column = 1 + String::from_utf8_lossy(last).chars().count();
+    anyhow::bail!("{path}:{line}:{column}: found a byte that is no UTF-8, expected text")
 }
 
 fn execute(
