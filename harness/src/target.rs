@@ -237,7 +237,7 @@ impl Target {
         self.config.kind == TargetKind::Reference
     }
 
-    /// Fills a new machine's memory: every image, and a job area whose payload waits for a job on `bare`.
+    /// Fills a new machine's memory: every image, and for the one that boots that it is to wait for a job.
     ///
     /// # Errors
     ///
@@ -247,6 +247,9 @@ impl Target {
             layer.image.load(memory, layer.base)?;
         }
         memory.write_value(self.job_area.0, &self.idle_header())?;
+        if let Some(address) = self.layers.first().and_then(|layer| layer.hyp_job) {
+            memory.write_value(address, &job::idle_hypervisor())?;
+        }
         Ok(())
     }
 }

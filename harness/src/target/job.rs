@@ -48,6 +48,12 @@ pub struct SweepRun {
     pub end: u64,
 }
 
+/// What the outermost hypervisor finds if it boots before there is a job: that it is the outermost, and waits.
+pub(super) fn idle_hypervisor() -> HypJob {
+    let flags = hyp::flag::OUTERMOST;
+    HypJob { magic: hyp::MAGIC, version: u64::from(abi::ABI_VERSION), flags, ..HypJob::new_zeroed() }
+}
+
 impl Target {
     /// Makes a fresh guest for a job: pristine data in every image but the outermost hypervisor, which waits.
     /// Returns the header that the payload finds.
