@@ -252,12 +252,19 @@ pub fn set_handler(handler: extern "C" fn(u64) -> !) {
     SAVED.handler.store((handler as *const ()).expose_provenance() as u64, Ordering::Relaxed);
 }
 
-/// Calls `function` with the number of a place, on the empty stack of that place, at the level's own SP.
+/// Calls `function` with the number of a place, on the empty stack of that place, at the level's own SP, by an ERET: all
+/// of PSTATE is known, also what no instruction of a level that hides its feature could clear (ALLINT, which every
+/// exception sets).
 ///
 /// # Safety
 ///
 /// The place is one of the level that runs, above EL0, and nothing of the present stack is used again.
 pub unsafe fn start(place: u64, function: extern "C" fn(u64) -> !) -> ! {
+    /// All interrupts masked, as after an exception.
+    const DAIF: u64 = 0xf << 6;
+    /// `PSTATE.M[0]`.
+    const SP_OF_LEVEL: u64 = 1;
+    let pstate = crate::read!("CurrentEL") | DAIF | SP_OF_LEVEL;
     // SAFETY: the caller's.
     unsafe {
         asm!(
@@ -265,8 +272,19 @@ pub unsafe fn start(place: u64, function: extern "C" fn(u64) -> !) -> ! {
             "mov sp, {top}",
             "mov x29, #0",
             "mov x30, #0",
-            "br {function}",
+            // EL2 knows its own registers by either name if E2H is 1, and by this one alone if it is 0.
+            "tbnz {pstate}, #3, 2f",
+            "msr elr_el1, {function}",
+            "msr spsr_el1, {pstate}",
+            "isb",
+            "eret",
+            "2:",
+            "msr elr_el2, {function}",
+            "msr spsr_el2, {pstate}",
+            "isb",
+            "eret",
             top = in(reg) stack_top(place),
+            pstate = in(reg) pstate,
             function = in(reg) function,
             in("x0") place,
             options(noreturn)

@@ -248,6 +248,8 @@ fn rest(header: &JobHeader, sweep: Option<SweepRun>) -> Option<SweepRun> {
     let sweep = sweep?;
     let first = header.sweep_at.checked_add(1)?;
     match sweep.kind {
+        // No window of the job reached its point: this was the pass behind the last one.
+        Sweep::StepEach if header.sweep_points == 0 => None,
         Sweep::StepEach if first < sweep.end => Some(SweepRun { first, ..sweep }),
         Sweep::Timer if first < sweep.end => Some(SweepRun { first, ..sweep }),
         Sweep::Timer => chunk_behind(sweep),
@@ -289,6 +291,7 @@ mod tests {
         let chunk = limits::TIMER_CHUNK;
         assert_eq!(rest(&header(7, 8), sweep(Sweep::StepEach, 0, 100)), sweep(Sweep::StepEach, 8, 100));
         assert_eq!(rest(&header(99, 8), sweep(Sweep::StepEach, 0, 100)), None);
+        assert_eq!(rest(&header(7, 0), sweep(Sweep::StepEach, 7, 100)), None);
         assert_eq!(rest(&header(0, 8), sweep(Sweep::StepAll, 0, 100)), None);
         assert_eq!(rest(&header(3, 1), sweep(Sweep::Timer, 0, chunk)), sweep(Sweep::Timer, 4, chunk));
         assert_eq!(

@@ -37,7 +37,8 @@ pub(super) struct Queue {
 impl Queue {
     /// A queue of jobs, each with its machine and what it will take.
     pub(super) fn new(jobs: impl IntoIterator<Item = (usize, MachineConfig, Duration)>) -> Self {
-        let mut queue = Self { groups: HashMap::new(), order: Vec::new(), costs: Vec::new(), returned: HashMap::new() };
+        let mut queue =
+            Self { groups: HashMap::new(), order: Vec::new(), costs: Vec::new(), returned: HashMap::new() };
         for (index, config, cost) in jobs {
             let group = queue.groups.entry(config).or_insert_with(|| {
                 queue.order.push(config);

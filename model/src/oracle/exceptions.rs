@@ -35,8 +35,10 @@ pub mod pstate {
     pub const IL: u64 = 1 << 20;
     /// N, Z, C and V.
     pub const NZCV: u64 = 0xf << 28;
+    /// SS, which no program sets: a hypervisor's single step is its own affair.
+    pub const SS: u64 = 1 << 21;
     /// What is compared of SPSR_ELx. The rest depends on features that no step turns on.
-    pub const COMPARED: u64 = NZCV | IL | DAIF | M;
+    pub const COMPARED: u64 = NZCV | SS | IL | DAIF | M;
 }
 
 /// Why an exception is taken.

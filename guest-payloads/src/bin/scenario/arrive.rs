@@ -87,8 +87,11 @@ fn conclude(place: Place, arrival: Arrival) -> ! {
     }
 }
 
+/// PSTATE.SS in SPSR_ELx: set by an exception that a hypervisor's single step lets the CPU take by itself.
+const SS: u64 = 1 << 21;
+
 /// The record of what the stub saved. Registers that the exception left UNKNOWN are zero in it, since they may
-/// hold anything and two passes are compared.
+/// hold anything and two passes are compared; so is PSTATE.SS in a swept pass.
 fn saved(place: Place) -> Arrival {
     let pstate = SAVED.pstate.load(Ordering::Relaxed);
     let vector = SAVED.vector.load(Ordering::Relaxed);
@@ -115,7 +118,7 @@ fn saved(place: Place) -> Arrival {
         let kind = vector >> 7 & 3;
         let (synchronous, serror) = (kind == 0, kind == 3);
         arrival.elr = SAVED.elr.load(Ordering::Relaxed);
-        arrival.spsr = SAVED.spsr.load(Ordering::Relaxed);
+        arrival.spsr = SAVED.spsr.load(Ordering::Relaxed) & if job::PASS.get() == 0 { u64::MAX } else { !SS };
         if synchronous || serror {
             arrival.esr = syndrome;
         }

@@ -25,7 +25,8 @@ pub(crate) fn begin() {
     rewind();
 }
 
-/// Starts a pass. Each has the stack of home from its top: SP is in the records, and passes are compared.
+/// Starts a pass. Each has the stack of home from its top and the same PSTATE, whatever exceptions the last one has left
+/// home in: both are in the records, and passes are compared.
 pub(crate) fn start(home: Place) -> ! {
     extern "C" fn pass(_: u64) -> ! {
         match arrive::here() {
