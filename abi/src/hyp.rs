@@ -227,7 +227,7 @@ pub struct TraceEvent {
     pub arg: [u64; 2],
 }
 
-/// Bits of [`TraceEvent::context`]: the state before the event.
+/// Bits of [`TraceEvent::context`]: the state as the event was recorded, which is after the change that it tells of.
 pub mod context {
     /// The guest was in its virtual EL2 (else in its EL1 or EL0).
     pub const VEL2: u32 = 1;

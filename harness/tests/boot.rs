@@ -8,7 +8,7 @@ use abi::job::Status;
 use abi::place::Place;
 use harness::options::{Options, TargetKind};
 use harness::qemu::machine::{JobEnd, Machine};
-use harness::qemu::{self, Qemu, Settings};
+use harness::qemu::{self, Qemu};
 use harness::target::{CaseEnd, Launch, Target, TargetConfig};
 use model::compile::{Program, compile_steps};
 use model::scenario::step::{Cpu, GuestSpec, L1Mode};
@@ -17,9 +17,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// The QEMU of this machine, or one that was provisioned before; nothing is fetched for a test.
 fn qemu() -> Option<Qemu> {
-    let settings = Settings { provision: false, ..Settings::from_env() };
-    let found = qemu::find(&settings, &mut |line| eprintln!("{line}"));
-    found.inspect_err(|error| eprintln!("skipped: {error}")).ok()
+    qemu::present().inspect_err(|error| eprintln!("skipped: {error}")).ok()
 }
 
 fn target(qemu: &Qemu, kind: TargetKind, depth: u32) -> Target {

@@ -84,8 +84,7 @@ fn counts(results: &[CaseResult]) -> BTreeMap<String, usize> {
 
 /// The QEMU of this machine, if it has one; nothing is fetched for a test.
 fn real() -> Option<Qemu> {
-    let settings = Settings { provision: false, ..Settings::from_env() };
-    qemu::find(&settings, &mut |_| ()).inspect_err(|error| eprintln!("skipped: {error}")).ok()
+    qemu::present().inspect_err(|error| eprintln!("skipped: {error}")).ok()
 }
 
 /// The QEMUs that this process runs.

@@ -97,6 +97,7 @@ fn detail(kind: Event, arg: [u64; 2], space: Option<&Space<'_>>) -> String {
             let cause = if first == 0 { "IRQ".to_owned() } else { esr::describe(first) };
             words([Some(cause), to()])
         }
+        Event::FpSave | Event::FpLoad if first == 0 => "V registers".to_owned(),
         Event::FpSave | Event::FpLoad => format!("VL {}", first.saturating_mul(8)),
         Event::Traps => traps(first, second),
         Event::Put | Event::Load | Event::Reset => String::new(),

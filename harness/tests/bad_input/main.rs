@@ -18,7 +18,7 @@ use abi::doorbell::Sweep;
 use camino::{Utf8Path, Utf8PathBuf};
 use harness::options::{Options, TargetKind};
 use harness::qemu::machine::Machine;
-use harness::qemu::{self, Qemu, Settings, Version};
+use harness::qemu::{self, Qemu, Version};
 use harness::target::{Target, TargetConfig};
 use model::scenario::step::GuestSpec;
 use tempfile::TempDir;
@@ -47,8 +47,7 @@ fn folder() -> (TempDir, Utf8PathBuf) {
 
 /// The QEMU of this machine, if it has one; nothing is fetched for a test.
 fn qemu() -> Option<Qemu> {
-    let settings = Settings { provision: false, ..Settings::from_env() };
-    qemu::find(&settings, &mut |_| ()).inspect_err(|error| eprintln!("skipped: {error}")).ok()
+    qemu::present().inspect_err(|error| eprintln!("skipped: {error}")).ok()
 }
 
 fn target(kind: TargetKind, version: Version) -> Target {

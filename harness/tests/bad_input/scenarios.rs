@@ -51,7 +51,7 @@ fn what_is_no_file_is_told_as_such() {
     refused("/dev/zero".into(), "/dev/zero:1:1: a scenario file has at most 262144 bytes");
     let secret = path.join("secret.toml");
     fs::write(&secret, "title = \"t\"\n").unwrap();
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
     // Root reads it all the same.
     if fs::read(&secret).is_err() {
         refused(&secret, &format!("cannot read {secret}: Permission denied"));

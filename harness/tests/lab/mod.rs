@@ -8,7 +8,7 @@ use abi::doorbell::Sweep;
 use abi::job::Status;
 use harness::options::{Options, Strategy};
 use harness::qemu::machine::{JobEnd, Machine};
-use harness::qemu::{self, Qemu, Settings};
+use harness::qemu::{self, Qemu};
 use harness::runner::{Planned, Sweeping, Work};
 use harness::target::{CaseEnd, Launch, Outcome, Ring, Target, TargetConfig};
 use model::compile::Program;
@@ -22,9 +22,7 @@ const BUDGET_TICKS: u64 = 5_000_000_000;
 
 /// The QEMU of this machine, or one that was provisioned before; nothing is fetched for a test.
 pub fn qemu() -> Option<Qemu> {
-    let settings = Settings { provision: false, ..Settings::from_env() };
-    let found = qemu::find(&settings, &mut |line| eprintln!("{line}"));
-    found.inspect_err(|error| eprintln!("skipped: {error}")).ok()
+    qemu::present().inspect_err(|error| eprintln!("skipped: {error}")).ok()
 }
 
 /// The reference hypervisor with this strategy, once below the payload.
