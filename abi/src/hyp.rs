@@ -66,6 +66,8 @@ pub struct HypJob {
     /// Bit `n % 64` of word `n / 64`: the line of the [`crate::fault::Fault`] with number `n` ran, whether or not
     /// the case committed it. Builds without faults leave it zero.
     pub fault_lines: [u64; 2],
+    /// The first harm that a neighbor found.
+    pub harm: Harm,
     /// What was counted.
     pub counters: Counters,
     /// Events written since the case began; the last [`TRACE_LEN`] of them are in `trace`.
@@ -171,6 +173,36 @@ switch! {
         /// The hypervisor met an exception or a panic of its own; the argument is ESR_EL2 or 0.
         Broken = 7, "hypervisor broken";
     }
+}
+
+/// What the host task or the other guest found changed in its own registers.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub struct Harm {
+    /// The [`crate::pattern::Owner`] who found it; 0 if nobody did.
+    pub neighbor: u64,
+    /// The number of the disturbance at which it was found, from 1.
+    pub disturbance: u64,
+    /// Every register that differs, as bits of [`crate::op::mask`].
+    pub registers: u64,
+    /// The length of the first of them in bytes.
+    pub len: u64,
+    /// What the neighbor had left in that one.
+    pub expected: [u8; crate::VL_BYTES_MAX],
+    /// What it found there.
+    pub found: [u8; crate::VL_BYTES_MAX],
+}
+
+impl Harm {
+    /// Nobody found anything.
+    pub const NONE: Self = Self {
+        neighbor: 0,
+        disturbance: 0,
+        registers: 0,
+        len: 0,
+        expected: [0; crate::VL_BYTES_MAX],
+        found: [0; crate::VL_BYTES_MAX],
+    };
 }
 
 /// Exact counts of one case.

@@ -30,7 +30,7 @@ pub mod skip;
 pub mod sysreg;
 
 /// The version of every layout of this crate. Layout or meaning changes only together with it.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Bytes in a Z register at the largest vector length that the architecture allows (2048 bits).
 pub const VL_BYTES_MAX: usize = 256;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use abi::doorbell::Sweep;
 use abi::fault::Fault;
-use abi::hyp::{Counters, End, TraceEvent};
+use abi::hyp::{Counters, End, Harm, TraceEvent};
 use abi::record::Arrival;
 
 /// One thing that the oracle found wrong.
@@ -183,6 +183,8 @@ pub struct HypReport {
     pub fault_lines: [u64; 2],
     /// Disturbances that happened.
     pub disturbed: u64,
+    /// What a neighbor found changed in its own registers; `neighbor` is 0 if nothing.
+    pub harm: Harm,
     /// What was counted.
     pub counters: Counters,
     /// The last events, oldest first.

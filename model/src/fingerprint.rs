@@ -36,6 +36,7 @@ mod tests {
             place: Place::L2,
             rules: vec!["P-81", "P-02"],
             what: RegisterName::Z(3),
+            holder: Owner::Scenario,
             class: FailureClass::Stale,
             origin: None,
             expected: vec![vec![1]],

@@ -7,14 +7,17 @@
 mod arrival;
 mod classify;
 pub mod finding;
+mod neighbor;
 pub mod ring;
 mod rules;
 
 use abi::op::{RDVL, mask};
+use abi::pattern::Owner;
 use abi::place::Place;
 use abi::sysreg::SysReg;
 
 pub use finding::{FailureClass, Finding, LaneDiff, Origin, RegisterName};
+pub use neighbor::{names, neighbor};
 pub use ring::RingError;
 
 use crate::compile::{Check, DumpCheck, Expected, Item, Program};
@@ -242,6 +245,7 @@ impl Judge<'_> {
             place: check.place,
             rules: rules::broken(name, classified.class, check.place, check.transition),
             what: name,
+            holder: Owner::Scenario,
             class: classified.class,
             origin: classified.origin,
             expected: before.alternatives(vq, 16),
@@ -313,6 +317,7 @@ impl Judge<'_> {
             place: check.place,
             rules: rules::broken(name, class, check.place, check.transition),
             what: name,
+            holder: Owner::Scenario,
             class,
             origin: None,
             expected: expected.into_iter().map(|value| value.to_le_bytes().to_vec()).collect(),

@@ -2,7 +2,7 @@
 
 use abi::doorbell::Disturbance;
 use abi::fault::Fault;
-use abi::hyp::{End, Event};
+use abi::hyp::{End, Event, HypJob};
 use abi::pattern::Owner as Writer;
 use arch::hyp::{ExitKind, GuestFrame};
 use arch::{esr, write};
@@ -31,18 +31,38 @@ impl Neighbor {
     }
 
     /// Its first registers, if it has not run in this case yet.
-    fn start(&mut self, writer: Writer, vl: usize) {
+    fn start(&mut self, writer: Writer, vl: usize, fpmr: bool) {
         if self.generation == 0 {
             self.generation = 1;
-            self.expected.fill(writer, self.generation, vl);
-            self.saved.fill(writer, self.generation, vl);
+            self.expected.fill(writer, self.generation, vl, fpmr);
+            self.saved.fill(writer, self.generation, vl, fpmr);
         }
     }
 
     /// The registers that it leaves with this time. They alternate: a state of the turn before shows.
-    fn next(&mut self, writer: Writer, vl: usize) {
+    fn next(&mut self, writer: Writer, vl: usize, fpmr: bool) {
         self.generation = 3 - self.generation;
-        self.expected.fill(writer, self.generation, vl);
+        self.expected.fill(writer, self.generation, vl, fpmr);
+    }
+
+    /// Tells of registers that are not as they were left, if there are any: the first time in full.
+    fn look(&self, writer: Writer, vq: u64, job: &mut HypJob) {
+        let registers = self.saved.differing(&self.expected, vq);
+        if registers == 0 {
+            return;
+        }
+        job.counters.neighbors_harmed += 1;
+        if job.harm.neighbor != 0 {
+            return;
+        }
+        let vl = usize::try_from(vq.max(1)).unwrap_or(1) * 16;
+        let first = registers.trailing_zeros();
+        let (expected, found) = (self.expected.register(first, vl), self.saved.register(first, vl));
+        let harm = &mut job.harm;
+        (harm.neighbor, harm.registers) = (writer as u64, registers);
+        (harm.disturbance, harm.len) = (job.disturbed, expected.len() as u64);
+        harm.expected.iter_mut().zip(expected).for_each(|(to, from)| *to = *from);
+        harm.found.iter_mut().zip(found).for_each(|(to, from)| *to = *from);
     }
 }
 
@@ -129,18 +149,17 @@ impl Hyp {
     fn host_task(&mut self) {
         let cpu = self.cpu;
         let task = &mut self.neighbors.task;
-        task.start(Writer::HostTask, cpu.vl());
+        task.start(Writer::HostTask, cpu.vl(), cpu.fpmr);
         cpu.load(&task.saved, cpu.vq);
         cpu.save(&mut task.saved, cpu.vq);
-        let unharmed = task.saved.matches(&task.expected, cpu.vq);
-        task.next(Writer::HostTask, cpu.vl());
+        task.look(Writer::HostTask, cpu.vq, self.job);
+        task.next(Writer::HostTask, cpu.vl(), cpu.fpmr);
         cpu.load(&task.expected, cpu.vq);
         if self.fault(Fault::LzHostSaveVOnly) {
             cpu.save(&mut self.neighbors.task.saved, 0);
         } else {
             cpu.save(&mut self.neighbors.task.saved, cpu.vq);
         }
-        self.neighbor_seen(unharmed);
     }
 
     /// Another guest, at EL1, with every trap open and the CPU's largest vector length but one.
@@ -149,9 +168,9 @@ impl Hyp {
         let vq = if cpu.vq > 1 { cpu.vq / 2 } else { cpu.vq };
         let vl = usize::try_from(vq.max(1)).unwrap_or(1) * 16;
         let Neighbors { guest, frame, .. } = &mut *self.neighbors;
-        guest.start(Writer::OtherVcpu, vl);
-        let unharmed = guest.saved.matches(&guest.expected, vq);
-        guest.next(Writer::OtherVcpu, vl);
+        guest.start(Writer::OtherVcpu, vl, cpu.fpmr);
+        guest.look(Writer::OtherVcpu, vq, self.job);
+        guest.next(Writer::OtherVcpu, vl, cpu.fpmr);
         let from = &guest.expected;
         *frame = GuestFrame::new();
         frame.x[0] = from.vectors.z.as_ptr().addr() as u64;
@@ -166,6 +185,10 @@ impl Hyp {
         self.set_stepping(false);
         let Neighbors { guest, frame, .. } = &mut *self.neighbors;
         fp::open();
+        // The other registers it fills itself.
+        if cpu.fpmr {
+            write!("S3_3_C4_C4_2", guest.expected.fpmr);
+        }
         if cpu.sve {
             fp::limit(vq - 1);
             write!("S3_5_C1_C2_0", 0xf);
@@ -187,16 +210,8 @@ impl Hyp {
             self.faults.latch = Some(crate::traps_faults::OTHER_GUEST_RAN);
         }
         self.set_stepping(stepping);
-        if called {
-            self.neighbor_seen(unharmed);
-        } else {
+        if !called {
             self.end(End::Broken, syndrome);
-        }
-    }
-
-    fn neighbor_seen(&mut self, unharmed: bool) {
-        if !unharmed {
-            self.job.counters.neighbors_harmed += 1;
         }
     }
 }

@@ -9,9 +9,11 @@
 
 use abi::fault::Fault;
 use abi::hyp::{Event, Nested, Restore};
+use abi::op::mask;
 use abi::pattern::{self, Owner as Writer};
 use arch::hyp::VectorStore;
 use arch::{read, write};
+use zerocopy::IntoBytes as _;
 
 use crate::Hyp;
 use crate::bits::cptr;
@@ -52,8 +54,8 @@ impl Context {
         (self.fpsr, self.fpcr, self.fpmr) = (0, 0, 0);
     }
 
-    /// Fills it with `writer`'s patterns for registers of `vl` bytes.
-    pub fn fill(&mut self, writer: Writer, generation: u16, vl: usize) {
+    /// Fills it with `writer`'s patterns for registers of `vl` bytes, FPMR included if there is one.
+    pub fn fill(&mut self, writer: Writer, generation: u16, vl: usize, fpmr: bool) {
         for (reg, z) in (0u8..32).zip(self.vectors.z.chunks_exact_mut(vl)) {
             for (lane, word) in (0u8..).zip(z.chunks_exact_mut(8)) {
                 word.copy_from_slice(&pattern::word(writer, generation, reg, lane).to_le_bytes());
@@ -74,18 +76,38 @@ impl Context {
         let turn = writer as u64 + u64::from(generation);
         self.fpsr = 0x0800_0000 | (turn & 0x1e) | 1;
         self.fpcr = ((turn & 3) << 22) | (1 << 25);
-        self.fpmr = 0;
+        // LSCALE and NSCALE: numbers, of which every value is valid.
+        self.fpmr = if fpmr { (turn & 0x7f) << 16 | (turn & 0xff) << 24 } else { 0 };
     }
 
-    /// Whether the first `vq` * 128 bits of each register, and the control registers, are the same.
-    pub fn matches(&self, other: &Self, vq: u64) -> bool {
-        let vl = if vq == 0 { 16 } else { usize::try_from(vq).unwrap_or(1) * 16 };
-        let sve = vq == 0
-            || (self.vectors.p.iter().take(vl * 2).eq(other.vectors.p.iter().take(vl * 2))
-                && self.vectors.ffr.iter().take(vl / 8).eq(other.vectors.ffr.iter().take(vl / 8)));
-        sve && self.vectors.z.iter().take(vl * 32).eq(other.vectors.z.iter().take(vl * 32))
-            && self.fpsr == other.fpsr
-            && self.fpcr == other.fpcr
+    /// One register, of an image packed for registers of `vl` bytes: by its bit in [`mask`].
+    #[must_use]
+    pub fn register(&self, bit: u32, vl: usize) -> &[u8] {
+        let part = |bytes: &'_ [u8], first: u32, len: usize| {
+            let start = (bit - first) as usize * len;
+            start..(start + len).min(bytes.len())
+        };
+        let Self { vectors, fpsr, fpcr, fpmr } = self;
+        let found = match 1 << bit {
+            z if z & mask::Z != 0 => vectors.z.get(part(&vectors.z, 0, vl)),
+            p if p & mask::P != 0 => vectors.p.get(part(&vectors.p, mask::P.trailing_zeros(), vl / 8)),
+            mask::FFR => vectors.ffr.get(..vl / 8),
+            mask::FPSR => Some(fpsr.as_bytes()),
+            mask::FPCR => Some(fpcr.as_bytes()),
+            mask::FPMR => Some(fpmr.as_bytes()),
+            _ => None,
+        };
+        found.unwrap_or_default()
+    }
+
+    /// The registers that differ, as bits of [`mask`]. `vq` is the length in units of 128 bits, 0 for V registers.
+    #[must_use]
+    pub fn differing(&self, other: &Self, vq: u64) -> u64 {
+        let vl = usize::try_from(vq.max(1)).unwrap_or(1) * 16;
+        let all = mask::Z | mask::FPSR | mask::FPCR | mask::FPMR;
+        let all = if vq == 0 { all } else { all | mask::P | mask::FFR };
+        let differs = |bit: &u32| all >> bit & 1 != 0 && self.register(*bit, vl) != other.register(*bit, vl);
+        (0..u64::BITS).filter(differs).fold(0, |mask, bit| mask | 1 << bit)
     }
 }
 

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 
 use abi::fault::Fault;
-use abi::hyp::{Counters, End, Event, HypJob, flag};
+use abi::hyp::{Counters, End, Event, Harm, HypJob, flag};
 use abi::pattern::Owner as Writer;
 use arch::semihosting::{self, Console};
 use arch::write;
@@ -81,9 +81,9 @@ impl Hyp {
         let Large { fp, vcpu, upper, stage2, shadow, neighbors, own_table } = LARGE.take(&TAKEN)?;
         machine::enable_mmu(own_table);
         let cpu = Cpu::probe();
-        fp.poison.fill(Writer::Poison, 0, cpu.vl());
-        fp.clobber.fill(Writer::Clobber, 0, cpu.vl());
-        fp.host_simd.fill(Writer::HostSimd, 0, cpu.vl());
+        fp.poison.fill(Writer::Poison, 0, cpu.vl(), cpu.fpmr);
+        fp.clobber.fill(Writer::Clobber, 0, cpu.vl(), cpu.fpmr);
+        fp.host_simd.fill(Writer::HostSimd, 0, cpu.vl(), cpu.fpmr);
         // SAFETY: the flag above makes this the only reference.
         let job = unsafe { &mut *HYP_JOB.0.get() };
         // SAFETY: any bytes are a HypJob.
@@ -127,7 +127,7 @@ impl Hyp {
     /// Runs the case that the harness has laid out.
     fn run_job(&mut self) {
         compiler_fence(Ordering::SeqCst);
-        self.job.counters = Counters::new_zeroed();
+        (self.job.counters, self.job.harm) = (Counters::new_zeroed(), Harm::NONE);
         (self.job.end, self.job.end_arg, self.job.trace_head) = (0, 0, 0);
         (self.job.fault_reached, self.job.disturbed, self.job.fault_lines) = (0, 0, [0; 2]);
         let config = Config::read(self.job);

@@ -496,6 +496,7 @@ mod tests {
                 fault_reached: reached,
                 fault_lines: [0; 2],
                 disturbed: 0,
+                harm: abi::hyp::Harm::NONE,
                 counters: zerocopy::FromZeros::new_zeroed(),
                 trace: Vec::new(),
             }));

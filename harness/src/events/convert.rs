@@ -2,6 +2,7 @@
 //! while images and scenario are at hand.
 
 use abi::hyp::{Counters, Event as TraceKind, TraceEvent};
+use abi::pattern::Owner;
 use abi::record;
 use model::judge::{LaneDiff, Origin, RegisterName};
 use model::rules;
@@ -104,7 +105,10 @@ pub fn finding(found: &model::judge::Finding, point: Option<u64>) -> Finding {
         line: found.line,
         place: found.place.name().to_owned(),
         rules: found.rules.iter().map(rule).collect(),
-        what: found.what.to_string(),
+        what: match found.holder {
+            Owner::Scenario => found.what.to_string(),
+            neighbor => format!("{} of {}", found.what, neighbor.name()),
+        },
         class: found.class.name().to_owned(),
         class_words: found.class.to_string(),
         // The lanes tell their own.

@@ -2,6 +2,7 @@
 //! or the length changed while it stored them. Both accuse the target, so both become findings.
 
 use abi::op::{Code, RDVL};
+use abi::pattern::Owner;
 use abi::record::{FpImage, Kind, RecordHeader, RegisterValue};
 use model::compile::Program;
 use model::judge::{FailureClass, RegisterName};
@@ -60,6 +61,7 @@ fn wrong_length(program: &Program, op: u16, expected: u64, seen: u64) -> Finding
         place: note.map_or(program.home, |note| note.place),
         rules: vec!["P-50", "P-51"],
         what: RegisterName::Vl,
+        holder: Owner::Scenario,
         class: FailureClass::WrongLength,
         origin: None,
         expected: vec![expected.to_le_bytes().to_vec()],

@@ -7,7 +7,7 @@ use abi::job::Status;
 use abi::record::Arrival;
 use abi::skip;
 use model::compile::Program;
-use model::judge::{RingError, judge};
+use model::judge::{RingError, judge, names, neighbor};
 use zerocopy::FromBytes as _;
 
 use super::length;
@@ -73,11 +73,9 @@ fn failed(program: &Program, before: &[u8], last: Finding) -> Verdict {
 
 /// The verdict over a case in which the oracle found nothing wrong.
 pub(super) fn clean(program: &Program, swept: bool, hyp: Option<&HypReport>, inner: &[HypReport]) -> Verdict {
-    let reports = hyp.into_iter().chain(inner);
-    let harmed = reports.fold(0u64, |sum, hyp| sum.saturating_add(hyp.counters.neighbors_harmed));
-    if harmed > 0 {
-        let why = format!("the host task or the other guest found its own registers changed {harmed} times");
-        return Verdict::new(State::Fail, why);
+    let harmed = hyp.into_iter().chain(inner).find(|hyp| hyp.counters.neighbors_harmed > 0);
+    if let Some(hyp) = harmed {
+        return harm(program, hyp);
     }
     let not_disturbed = |why: &str| Verdict::new(State::Skip(skip::NOT_DISTURBED.to_owned()), why);
     if program.needs.disturbances > 0 && hyp.is_some_and(|hyp| hyp.disturbed == 0) {
@@ -87,6 +85,20 @@ pub(super) fn clean(program: &Program, swept: bool, hyp: Option<&HypReport>, inn
         return not_disturbed("the sweep had no points");
     }
     Verdict::new(State::Pass, "")
+}
+
+/// The verdict over a case in which the host task or the other guest found its own registers changed.
+fn harm(program: &Program, hyp: &HypReport) -> Verdict {
+    let finding = neighbor(program, &hyp.harm);
+    let who = finding.as_ref().map_or("a neighbor of the guest", |finding| finding.holder.name());
+    let why = match names(hyp.harm.registers).as_slice() {
+        [] => format!("{who} found its own registers changed"),
+        [only] => format!("{who} found its own {only} changed"),
+        [first, rest @ ..] => {
+            format!("{who} found its own {first} and {} more registers changed", rest.len())
+        }
+    };
+    Verdict { findings: finding.into_iter().collect(), ..Verdict::new(State::Fail, why) }
 }
 
 /// The verdict over a case whose machine answered, but whose program did not run to its end.
@@ -322,6 +334,7 @@ mod tests {
             fault_reached: 0,
             fault_lines: [0; 2],
             disturbed: 0,
+            harm: abi::hyp::Harm::NONE,
             counters: FromZeros::new_zeroed(),
             trace: Vec::new(),
         };

@@ -167,6 +167,7 @@ fn report(job: &HypJob) -> HypReport {
         fault_reached: job.fault_reached,
         fault_lines: job.fault_lines,
         disturbed: job.disturbed,
+        harm: job.harm,
         counters: job.counters,
         trace: trace(job),
     }

@@ -105,6 +105,7 @@ fn found(rules: &[&'static str], what: RegisterName, class: FailureClass) -> Fou
         place: Place::L2,
         rules: rules.to_vec(),
         what,
+        holder: Owner::Scenario,
         class,
         origin: None,
         expected: Vec::new(),

@@ -70,7 +70,7 @@ pub(super) fn register(
     let nothing = Vec::new();
     let expected = closest.unwrap_or(&nothing);
     let lanes = lanes_of(expected, &seen_bytes, kind);
-    let (class, origin) = by_lanes(name, &lanes)
+    let (class, origin) = by_lanes(name, Owner::Scenario, &lanes)
         .or_else(|| by_length(legal.first().unwrap_or(&nothing), &seen_bytes, kind))
         .or_else(|| by_history(name, vq, seen, kind, history))
         .or_else(|| by_foreign_predicate(vq, seen, kind))
@@ -79,7 +79,7 @@ pub(super) fn register(
 }
 
 /// The 64-bit lanes that differ.
-fn lanes_of(expected: &[u8], actual: &[u8], kind: Kind) -> Vec<LaneDiff> {
+pub(super) fn lanes_of(expected: &[u8], actual: &[u8], kind: Kind) -> Vec<LaneDiff> {
     let word = |bytes: &[u8]| {
         let mut word = [0; 8];
         word[..bytes.len()].copy_from_slice(bytes);
@@ -103,13 +103,17 @@ fn decode(word: u64) -> Option<Origin> {
 
 /// Lanes that say whose they are: somebody else's weighs more than another register's, and that more than an
 /// older value's.
-fn by_lanes(name: RegisterName, lanes: &[LaneDiff]) -> Option<(FailureClass, Option<Origin>)> {
+pub(super) fn by_lanes(
+    name: RegisterName,
+    holder: Owner,
+    lanes: &[LaneDiff],
+) -> Option<(FailureClass, Option<Origin>)> {
     let reg = match name {
         RegisterName::Z(reg) | RegisterName::V(reg) => reg,
         _ => return None,
     };
     let origins = || lanes.iter().filter_map(|diff| diff.origin);
-    if let Some(origin) = origins().find(|origin| origin.owner != Owner::Scenario) {
+    if let Some(origin) = origins().find(|origin| origin.owner != holder) {
         return Some((FailureClass::Leaked { owner: origin.owner }, Some(origin)));
     }
     if let Some(origin) = origins().find(|origin| origin.reg != RegisterName::Z(reg)) {
@@ -127,7 +131,11 @@ fn same_view(name: RegisterName, other: RegisterName) -> RegisterName {
 }
 
 /// Right up to some vector length, and zero above.
-fn by_length(expected: &[u8], actual: &[u8], kind: Kind) -> Option<(FailureClass, Option<Origin>)> {
+pub(super) fn by_length(
+    expected: &[u8],
+    actual: &[u8],
+    kind: Kind,
+) -> Option<(FailureClass, Option<Origin>)> {
     let zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
     if zero(actual) {
         return Some((FailureClass::Zeroed, None));

@@ -24,6 +24,8 @@ pub struct Finding {
     pub rules: Vec<&'static str>,
     /// Which register.
     pub what: RegisterName,
+    /// Whose register it is: the vCPU's ([`Owner::Scenario`]), or that of a neighbor who found it changed.
+    pub holder: Owner,
     /// What kind of wrong it is.
     pub class: FailureClass,
     /// Whose value was found, if it could be told.
