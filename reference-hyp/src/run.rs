@@ -294,6 +294,7 @@ impl Hyp {
         let old_zcr = self.vcpu.zcr_el1;
         self.vcpu.reset(&self.config);
         self.reset_fp();
+        self.upper.forget();
         if self.fault(Fault::HkXcrRmw) {
             self.vcpu.zcr_el1 = old_zcr;
         }
