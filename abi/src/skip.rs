@@ -12,5 +12,7 @@ pub const NO_HOOK: &str = "no-hook";
 pub const NOT_DISTURBED: &str = "not-disturbed";
 /// The vector length that the case needs cannot be had.
 pub const NO_VECTOR_LENGTH: &str = "no-vector-length";
+/// Others of its scenario, or of its fault, cost too much: they hung or lost their machine.
+pub const GAVE_UP: &str = "gave-up";
 /// The user's filter or shard left it out. Never counted as a result.
 pub const USER_FILTER: &str = "user-filter";

@@ -31,8 +31,23 @@ pub const CASE: Duration = Duration::from_secs(2);
 /// A round of `churn` takes up to 20 µs, at 2048 bits.
 pub const CHURN_ROUND: Duration = Duration::from_micros(100);
 
-/// One job of a sweep: at most some ten thousand points of up to 1 ms each.
-pub const SWEEP: Duration = Duration::from_secs(60);
+/// One job of a sweep by `step-all` or by a chunk of `timer`: some ten thousand points of up to 0.1 ms each, or
+/// [`TIMER_CHUNK`] passes.
+pub const SWEEP: Duration = Duration::from_secs(10);
+
+/// One job of a sweep by `step-each`, which has a pass for each point.
+pub const SWEEP_EACH: Duration = Duration::from_secs(60);
+
+/// Cases of a scenario that may run out of time: those after them are SKIP(gave-up). A hypervisor that hangs on
+/// one step would else cost hours.
+pub const HANGS: u32 = 2;
+
+/// Once this many cases of a run have run out of time, the others get [`CASE`] divided by [`HURRY`]: still some
+/// hundred times what they take.
+pub const HANGS_OF_RUN: u32 = 8;
+
+/// See [`HANGS_OF_RUN`].
+pub const HURRY: u32 = 8;
 
 /// Under `-icount` the guest's clock counts instructions, of which QEMU runs this many in a nanosecond at least.
 pub const ICOUNT_RATE: f64 = 0.02;

@@ -128,8 +128,6 @@ pub struct CaseResult {
     pub duration: Duration,
     /// The number of the machine that ran it, counted from 0 in a run.
     pub machine: u32,
-    /// It is MISS because what its job and others may cost together was used up.
-    pub given_up: bool,
 }
 
 impl CaseResult {
@@ -149,7 +147,6 @@ impl CaseResult {
             console: String::new(),
             duration: Duration::ZERO,
             machine: 0,
-            given_up: false,
         }
     }
 }

@@ -81,7 +81,8 @@ pub struct Job {
     pub fault: Option<Fault>,
     /// Replaces the time that the case would be given, before scaling.
     pub limit: Option<Duration>,
-    /// What this job and others may cost together; once it is used up, those that have not begun are MISS.
+    /// What this job and others may cost together; once it is used up, those that have not begun are
+    /// SKIP(gave-up).
     pub tolerance: Option<Arc<Tolerance>>,
 }
 
@@ -182,6 +183,8 @@ struct Shared<'a> {
     queue: Mutex<Queue>,
     /// The number of the next machine.
     machines: AtomicU32,
+    /// Cases that ran out of time.
+    timeouts: AtomicU32,
 }
 
 impl Runner {
@@ -224,6 +227,7 @@ impl Runner {
             stop,
             queue: Mutex::new(Queue::new(queued)),
             machines: AtomicU32::new(0),
+            timeouts: AtomicU32::new(0),
         };
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::channel();

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use abi::fault::Fault;
+use abi::skip;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Result, bail};
 use model::scenario::Case;
@@ -191,7 +192,7 @@ impl Hunt<'_> {
     fn faults(&self, faults: &[Fault], clean: &Clean) -> Result<Vec<Outcome>> {
         let mut jobs = Vec::new();
         for fault in faults {
-            let tolerance = Arc::new(Tolerance::new(TOLERATED));
+            let tolerance = Arc::new(Tolerance::new(TOLERATED, TOLERATED));
             jobs.extend(clean.fit.iter().filter(|fit| fit.comes_by(*fault)).map(|fit| {
                 let tolerance = Some(Arc::clone(&tolerance));
                 let job = Job { fault: Some(*fault), tolerance, ..Job::clone(&fit.job) };
@@ -232,7 +233,7 @@ impl Outcome {
         self.reached = self.reached.saturating_add(reached);
         self.time = self.time.saturating_add(result.duration);
         match result.state {
-            State::Miss if result.given_up => self.given_up += 1,
+            State::Skip(code) if code == skip::GAVE_UP => self.given_up += 1,
             State::Error | State::Miss => {
                 self.errors.insert(result.name, result.why);
             }
@@ -486,9 +487,8 @@ mod tests {
     #[test]
     fn only_a_case_that_reached_the_fault_kills() {
         let mut outcome = outcome(5, &[]);
-        let mut add = |name, state, reached, given_up| {
+        let mut add = |name, state, reached| {
             let mut result = CaseResult::without_findings(name, state, "why");
-            result.given_up = given_up;
             result.hyp = Some(Box::new(HypReport {
                 end: None,
                 end_arg: 0,
@@ -502,11 +502,11 @@ mod tests {
             }));
             outcome.add(result);
         };
-        add("a", State::Error, 1, false);
-        add("b", State::Miss, 0, true);
-        add("c", State::Miss, 0, false);
-        add("d", State::Crash, 1, false);
-        add("e", State::Timeout, 0, false);
+        add("a", State::Error, 1);
+        add("b", State::Skip(skip::GAVE_UP.to_owned()), 0);
+        add("c", State::Miss, 0);
+        add("d", State::Crash, 1);
+        add("e", State::Timeout, 0);
         assert_eq!(outcome.errors.keys().collect::<Vec<_>>(), ["a", "c", "e"]);
         assert_eq!((outcome.killers.len(), outcome.given_up, outcome.reached), (1, 1, 7));
         assert_eq!(outcome.errors["e"], "TIMEOUT, and the fault was not reached");

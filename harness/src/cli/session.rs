@@ -1,5 +1,6 @@
 //! What `run`, `replay` and `mutants` share: from options to a runner, Ctrl-C, and the log's first line.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use anyhow::{Context as _, Result};
 use model::scenario::Case;
 
 use crate::events::{Emulator, Environment, Host, Image, SCHEMA_VERSION};
+use crate::limits;
 use crate::options::{Options, TargetKind};
 use crate::qemu::{self, Qemu};
 use crate::run_folder::timestamp;
-use crate::runner::{Plan, Planned, Runner, Sweeping, Work, plan};
+use crate::runner::{Plan, Planned, Runner, Sweeping, Tolerance, Work, plan};
 use crate::target::{Target, TargetConfig};
 
 /// Marks an error that makes a run void: something is missing or broken, and the command line is right.
@@ -44,9 +46,13 @@ pub(super) fn target(options: &Options, qemu: &Qemu) -> Result<Target> {
 pub(super) fn compile(options: &Options, cases: &[Arc<Case>], target: &Target) -> Vec<Planned> {
     let sweeping = Sweeping { kind: options.sweep, disturbance: options.disturbance };
     let mut jobs = plan(cases.to_vec(), target, sweeping, options.workers);
+    let mut tolerances: HashMap<String, Arc<Tolerance>> = HashMap::new();
     for planned in &mut jobs {
         if let Work::Run(job) = &mut planned.work {
             job.fault = options.fault;
+            let scenario = tolerances.entry(planned.case.path.clone());
+            let tolerance = scenario.or_insert_with(|| Arc::new(Tolerance::new(u32::MAX, limits::HANGS)));
+            job.tolerance = Some(Arc::clone(tolerance));
         }
     }
     jobs

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use abi::doorbell::Sweep;
 use abi::op::{Code, Op};
 
 use crate::limits;
@@ -55,8 +56,7 @@ impl Budget {
             .map(|op| op.arg[0].min(abi::op::churn::ROUNDS_MAX))
             .sum();
         let churn = limits::CHURN_ROUND.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
-        let own =
-            limit.unwrap_or(limits::CASE + if sweep.is_some() { limits::SWEEP } else { Duration::ZERO });
+        let own = limit.unwrap_or(usual(sweep));
         let wall = pace.scale(own + churn);
         // The counter of `-cpu max` has ticks of 1 ns; under icount each instruction is one.
         let rate = if config.icount { limits::ICOUNT_RATE } else { 1.0 };
@@ -64,6 +64,16 @@ impl Budget {
         let grace = if limit.is_some() { limits::GRACE_LIMITED } else { limits::GRACE };
         Self { ticks, timeout: wall + pace.scale(grace) }
     }
+}
+
+/// What a job is given without regard to its operations, where nothing else limits it.
+pub(super) fn usual(sweep: Option<SweepRun>) -> Duration {
+    let swept = match sweep.map(|sweep| sweep.kind) {
+        None | Some(Sweep::Off) => Duration::ZERO,
+        Some(Sweep::StepAll | Sweep::Timer) => limits::SWEEP,
+        Some(Sweep::StepEach) => limits::SWEEP_EACH,
+    };
+    limits::CASE + swept
 }
 
 /// What a case will take, for the order of work only.

@@ -1,5 +1,6 @@
 //! Running one case: its job, or the several jobs of its sweep.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use abi::doorbell::Sweep;
@@ -7,7 +8,7 @@ use abi::job::{JobHeader, Status};
 use model::scenario::Case;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use super::budget::Budget;
+use super::budget::{self, Budget};
 use super::verdict::{self, Verdict};
 use super::worker::{Ready, chain};
 use super::{Job, Shared};
@@ -83,7 +84,6 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         console: machine.machine.take_console(),
         duration: begun.elapsed(),
         machine: machine.number,
-        given_up: false,
     };
     (result, fate)
 }
@@ -134,7 +134,9 @@ impl Run<'_> {
         let Self { shared, case, job, .. } = *self;
         let target = shared.target;
         let program = &*job.program;
-        let budget = Budget::of(&program.ops, sweep, job.limit, &self.machine.config, self.machine.pace);
+        let hurry = shared.timeouts.load(Ordering::Relaxed) >= limits::HANGS_OF_RUN;
+        let limit = job.limit.or_else(|| hurry.then(|| budget::usual(sweep) / limits::HURRY));
+        let budget = Budget::of(&program.ops, sweep, limit, &self.machine.config, self.machine.pace);
         let launch =
             Launch { guest: &case.guest, program, sweep, fault: job.fault, budget_ticks: budget.ticks };
         let sent = target.prepare(self.machine.machine.memory(), &launch)?;

@@ -8,37 +8,38 @@ use crate::result::State;
 /// these costs as much as hundreds of other cases, and soon tells nothing new.
 #[derive(Debug)]
 pub struct Tolerance {
-    most: u32,
     losses: AtomicU32,
+    losses_max: u32,
     timeouts: AtomicU32,
+    timeouts_max: u32,
 }
 
 impl Tolerance {
-    /// Allows `most` losses of a machine, and as many timeouts.
+    /// Allows so many losses of a machine and so many timeouts.
     #[must_use]
-    pub const fn new(most: u32) -> Self {
-        Self { most, losses: AtomicU32::new(0), timeouts: AtomicU32::new(0) }
+    pub const fn new(losses: u32, timeouts: u32) -> Self {
+        Self {
+            losses: AtomicU32::new(0),
+            losses_max: losses,
+            timeouts: AtomicU32::new(0),
+            timeouts_max: timeouts,
+        }
     }
 
-    /// Whether no further job is to begin. Jobs that run meanwhile may bring the count above the limit.
+    /// Why no further job is to begin, if that is so. Jobs that run meanwhile may bring the count above the limit.
     #[must_use]
-    pub fn is_used_up(&self) -> bool {
-        self.losses() >= self.most || self.timeouts() >= self.most
+    pub fn used_up(&self) -> Option<String> {
+        let (losses, timeouts) = (self.losses.load(Ordering::Relaxed), self.timeouts.load(Ordering::Relaxed));
+        if losses >= self.losses_max {
+            Some(format!("{losses} cases before it lost their machine"))
+        } else if timeouts >= self.timeouts_max {
+            Some(format!("{timeouts} cases before it ran out of time"))
+        } else {
+            None
+        }
     }
 
-    /// Machines lost, but for those that are lost because of a timeout.
-    #[must_use]
-    pub fn losses(&self) -> u32 {
-        self.losses.load(Ordering::Relaxed)
-    }
-
-    /// Cases that ran out of time.
-    #[must_use]
-    pub fn timeouts(&self) -> u32 {
-        self.timeouts.load(Ordering::Relaxed)
-    }
-
-    /// Notes how a job ended.
+    /// Notes how a job ended. A machine that is lost because of a timeout counts as a timeout.
     pub(super) fn note(&self, state: &State, lost: bool) {
         let counter = match (state, lost) {
             (State::Timeout, _) => &self.timeouts,
@@ -55,14 +56,15 @@ mod tests {
 
     #[test]
     fn losses_and_timeouts_count_each_for_itself() {
-        let tolerance = Tolerance::new(2);
+        let tolerance = Tolerance::new(2, 2);
         tolerance.note(&State::Fail, false);
         tolerance.note(&State::Crash, false);
         tolerance.note(&State::Crash, true);
         tolerance.note(&State::Timeout, true);
-        assert!(!tolerance.is_used_up());
-        assert_eq!((tolerance.losses(), tolerance.timeouts()), (1, 1));
+        assert_eq!(tolerance.used_up(), None);
         tolerance.note(&State::Timeout, false);
-        assert!(tolerance.is_used_up());
+        assert_eq!(tolerance.used_up().as_deref(), Some("2 cases before it ran out of time"));
+        tolerance.note(&State::Crash, true);
+        assert_eq!(tolerance.used_up().as_deref(), Some("2 cases before it lost their machine"));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use abi::skip;
 use model::compile::{CompileError, compile_steps};
 use model::machine::Unavailable;
 use model::scenario::step::{GuestSpec, L1Mode};
@@ -74,10 +75,8 @@ pub(super) fn work(shared: &Shared<'_>, progress: &Sender<Progress>) {
         }
         let Some(planned) = shared.plan.jobs.get(index) else { break };
         let Work::Run(job) = &planned.work else { continue };
-        if job.tolerance.as_ref().is_some_and(|tolerance| tolerance.is_used_up()) {
-            let why = "not run: too many cases before it lost their machine or ran out of time";
-            let mut result = unrun(planned, State::Miss, why);
-            result.given_up = true;
+        if let Some(why) = job.tolerance.as_ref().and_then(|tolerance| tolerance.used_up()) {
+            let result = unrun(planned, State::Skip(skip::GAVE_UP.to_owned()), &why);
             if progress.send(Progress::Finished(Box::new(result))).is_err() {
                 return;
             }
@@ -120,6 +119,9 @@ pub(super) fn work(shared: &Shared<'_>, progress: &Sender<Progress>) {
         }
         let (result, fate) = case::run(shared, &planned.case, job, &mut machine);
         let again = fate == Fate::Starved && lock(&shared.queue).again(index, config);
+        if !again && result.state == State::Timeout {
+            shared.timeouts.fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(tolerance) = job.tolerance.as_ref().filter(|_| !again) {
             tolerance.note(&result.state, fate != Fate::Reusable);
         }
