@@ -183,11 +183,13 @@ pub struct Quirks {
     /// A first-fault load whose first active element lies beyond a page boundary may suppress that element, too
     /// (QEMU `sve_ldnfff1_r` declines all elements on the second page; the manual allows that but for the first).
     pub first_fault_stops_at_page: bool,
-    /// SVE is hidden from the guest on a CPU that has it. CPACR_EL1.ZEN, which is RES0 to such a guest, and FPEN are
-    /// checked before anything that the hypervisor controls, so EC 0x19, and EC 0x07 where FPEN is closed, are accepted
-    /// beside the EC 0x00 of rule P-72.
+    /// SVE is hidden from the guest on a CPU that has it. FPEN, which the guest owns, is checked before anything that
+    /// the hypervisor controls: where it is closed, EC 0x07 is accepted beside the EC 0x00 of rule P-72.
     pub sve_is_hidden: bool,
-    /// The same for SME: CPACR_EL1.SMEN and EC 0x1d.
+    /// CPACR_EL1.ZEN of a guest from which SVE is hidden reaches the CPU as the guest writes it, so EC 0x19 is accepted as
+    /// well. A hypervisor that traps CPACR_EL1 of such a guest (CPTR_EL2.TCPAC) keeps ZEN open, and has no such excuse.
+    pub hidden_zen_reaches_cpu: bool,
+    /// SME is hidden on a CPU that has it, and CPACR_EL1.SMEN reaches the CPU: EC 0x1d and EC 0x07 are accepted.
     pub sme_is_hidden: bool,
     /// ERET does not set the event register (QEMU; the manual's `AArch64.ExceptionReturn` calls SendEventLocal),
     /// so a WFE after it may wait for ever.

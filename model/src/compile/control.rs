@@ -62,9 +62,13 @@ impl Compiler<'_> {
             return self.sys_write(reg, value, if whole { u64::MAX } else { followed });
         };
         let field = self.field(control.reg, name)?;
-        // RES0 for this guest, but nothing keeps it from writing the field of a feature that is only hidden.
-        let hidden = name == "smen" && self.machine.quirks.sme_is_hidden;
-        if field.mask() & followed == 0 && !hidden {
+        // Nothing keeps a guest from writing the field of a feature that it has not got, and a hypervisor may only hide it.
+        let reserved = match name.as_str() {
+            "zen" | "tz" => !self.machine.features.sve,
+            "smen" => self.machine.quirks.sme_is_hidden,
+            _ => false,
+        };
+        if field.mask() & followed == 0 && !reserved {
             return Err(skip(skip::FEATURE_ABSENT, format!("{}.{name} is not there", reg.name())));
         }
         if value > field.max() {

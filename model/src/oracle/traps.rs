@@ -84,9 +84,7 @@ pub fn trap(access: Access, place: Place, controls: &Controls, machine: &Machine
     match access {
         Access::Fp => fp(place, controls),
         // Without FEAT_SVE the encodings are unallocated, whatever FPEN says (rule P-72).
-        Access::Sve if !machine.features.sve => {
-            Some(absent(place, Syndrome::sve(), machine.quirks.sve_is_hidden, controls))
-        }
+        Access::Sve if !machine.features.sve => Some(absent_sve(place, controls, machine)),
         Access::Sve => sve(place, controls, true),
         Access::SysReg { reg, write } => sysreg(reg, write, place, controls, machine),
     }
@@ -98,11 +96,16 @@ pub const fn undefined(place: Place) -> Trap {
     Trap::new(own_level(place), Syndrome::new(ec::UNKNOWN, 0))
 }
 
-/// An access to a feature that is not there or, with `hidden`, that a hypervisor hides: the CPU has it, and
-/// CPACR_EL1 may trap it as `syndrome`, or by a closed FPEN, before the hypervisor can make it UNDEFINED.
-fn absent(place: Place, syndrome: Syndrome, hidden: bool, controls: &Controls) -> Trap {
+/// An access to a feature that is not there or, with `hidden`, that a hypervisor hides: the CPU has it, and CPACR_EL1 may
+/// trap it before the hypervisor can make it UNDEFINED, by the feature's own field as `own` or by a closed FPEN.
+fn absent(place: Place, own: Option<Syndrome>, hidden: bool, controls: &Controls) -> Trap {
     let by_fpen = hidden && (el_of(place) == El::El2 || controls.el1_disables(UnitKind::Fp, place));
-    Trap { also: [hidden.then_some(syndrome), by_fpen.then_some(Syndrome::fp())], ..undefined(place) }
+    Trap { also: [own, by_fpen.then_some(Syndrome::fp())], ..undefined(place) }
+}
+
+fn absent_sve(place: Place, controls: &Controls, machine: &Machine) -> Trap {
+    let by_zen = machine.quirks.hidden_zen_reaches_cpu.then_some(Syndrome::sve());
+    absent(place, by_zen, machine.quirks.sve_is_hidden, controls)
 }
 
 /// Where an exception goes that nothing routes elsewhere: to the level itself; from EL0 to EL1, or to EL2 with
@@ -141,12 +144,14 @@ fn sve(place: Place, controls: &Controls, with_fp: bool) -> Option<Trap> {
 
 fn sysreg(reg: SysReg, write: bool, place: Place, controls: &Controls, machine: &Machine) -> Option<Trap> {
     if reach(reg, place, controls, machine).is_none() {
-        let quirks = machine.quirks;
+        let sme_is_hidden = machine.quirks.sme_is_hidden;
         return Some(match reg {
             SysReg::ZcrEl1 | SysReg::ZcrEl12 | SysReg::ZcrEl2 if !machine.features.sve => {
-                absent(place, Syndrome::sve(), quirks.sve_is_hidden, controls)
+                absent_sve(place, controls, machine)
             }
-            SysReg::SmcrEl1 => absent(place, Syndrome::sme(), quirks.sme_is_hidden, controls),
+            SysReg::SmcrEl1 => {
+                absent(place, sme_is_hidden.then_some(Syndrome::sme()), sme_is_hidden, controls)
+            }
             _ => undefined(place),
         });
     }
@@ -329,6 +334,22 @@ mod tests {
             trap(Access::SysReg { reg: SysReg::ZcrEl1, write: false }, Place::G, &controls, &machine),
             Some(undefined(Place::G))
         );
+    }
+
+    #[test]
+    fn hidden_sve_may_trap_by_what_the_hypervisor_cannot_hide() {
+        let mut machine = machine(None, true);
+        (machine.features.sve, machine.quirks.sve_is_hidden) = (false, true);
+        let mut controls = Controls::new(&machine);
+        let also = |controls: &Controls, machine: &Machine| {
+            trap(Access::Sve, Place::G, controls, machine).unwrap().also.map(|esr| esr.map(|esr| esr.ec()))
+        };
+        controls.g.cpacr = Bits::all(controls::FPEN);
+        assert_eq!(also(&controls, &machine), [None, None]);
+        machine.quirks.hidden_zen_reaches_cpu = true;
+        assert_eq!(also(&controls, &machine), [Some(ec::SVE), None]);
+        controls.g.cpacr = Bits::all(0);
+        assert_eq!(also(&controls, &machine), [Some(ec::SVE), Some(ec::FP)]);
     }
 
     #[test]
