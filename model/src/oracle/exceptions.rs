@@ -37,8 +37,14 @@ pub mod pstate {
     pub const NZCV: u64 = 0xf << 28;
     /// SS, which no program sets: a hypervisor's single step is its own affair.
     pub const SS: u64 = 1 << 21;
+    /// PAN. No ERET of a program sets it, nor does an exception with SCTLR_ELx.SPAN = 1.
+    pub const PAN: u64 = 1 << 22;
+    /// UAO, which an exception clears and no ERET of a program sets.
+    pub const UAO: u64 = 1 << 23;
+    /// DIT, which an exception leaves and no ERET of a program sets.
+    pub const DIT: u64 = 1 << 24;
     /// What is compared of SPSR_ELx. The rest depends on features that no step turns on.
-    pub const COMPARED: u64 = NZCV | SS | IL | DAIF | M;
+    pub const COMPARED: u64 = NZCV | DIT | UAO | PAN | SS | IL | DAIF | M;
 }
 
 /// Why an exception is taken.
