@@ -21,7 +21,7 @@ pub const SWEEP_BEGIN: u64 = 0x18;
 /// `step-each`), or 1 if the timer fired inside a window and 0 if it did not (`timer`).
 pub const SWEEP_END: u64 = 0x20;
 /// Written: make interrupts pending for the payload's highest level: bit 0 IRQ, bit 1 SError. Cleared bits
-/// are withdrawn.
+/// are withdrawn. The IRQ is pending until then; the SError is edge-triggered, and over once it is taken.
 pub const IRQ: u64 = 0x28;
 /// Written: reset this vCPU as at power-on and start it at the image's entry.
 pub const RESET: u64 = 0x30;

@@ -1,6 +1,7 @@
 //! Interrupts that the program asks for: from the doorbell, or from the GIC where there is no hypervisor.
 //!
-//! An interrupt that has arrived is withdrawn after it is recorded, so that it arrives once.
+//! An IRQ that has arrived is withdrawn after it is recorded, so that it arrives once. An SError is not: it is over
+//! when it is taken, and one that a hypervisor forgets to clear has to arrive again.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -92,6 +93,9 @@ pub(crate) fn withdraw(vector: u64) -> Result<(), Status> {
         return Ok(());
     }
     PENDING.store(pending & !taken, Ordering::Relaxed);
+    if taken == SERROR {
+        return Ok(());
+    }
     if job::IRQ_SOURCE.get() == irq_source::DOORBELL {
         return ring_doorbell(pending & !taken);
     }
