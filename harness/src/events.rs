@@ -128,6 +128,8 @@ pub struct Case {
     pub positions: Vec<Position>,
     /// The arrival that the program did not ask for, if that is how the case ended.
     pub unexpected: Option<Arrival>,
+    /// The line of the step that was under way when the case ended before its time.
+    pub stopped_at: Option<u32>,
     /// The sweep, if the case was swept.
     pub sweep: Option<Sweep>,
     /// What the reference hypervisor counted and saw.

@@ -120,6 +120,8 @@ pub struct CaseResult {
     pub hyp: Option<Box<HypReport>>,
     /// The arrival that the program did not ask for, if that is how the case ended.
     pub unexpected: Option<Arrival>,
+    /// The line of the step that was under way when the case ended before its time.
+    pub stopped_at: Option<u32>,
     /// The raw ring of the failing pass, for the run folder; empty if the case passed.
     pub dump: Vec<u8>,
     /// What the case wrote to the console: bytes of a stranger, as they came, made valid UTF-8.
@@ -143,6 +145,7 @@ impl CaseResult {
             sweep: None,
             hyp: None,
             unexpected: None,
+            stopped_at: None,
             dump: Vec::new(),
             console: String::new(),
             duration: Duration::ZERO,

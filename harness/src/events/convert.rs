@@ -47,6 +47,7 @@ fn explain(case: &mut Case, result: &CaseResult, source: Option<&Source>, space:
     case.findings = result.findings.iter().map(|found| finding(found, point)).collect();
     case.scenario = source.map(scenario);
     case.unexpected = result.unexpected.as_ref().map(arrival);
+    case.stopped_at = result.stopped_at;
     case.console = last_bytes(&result.console, CONSOLE_KEPT).to_owned();
     case.positions = positions(result, space);
     let nested = source.is_none_or(|source| source.guest.l1.is_some());

@@ -223,7 +223,7 @@ fn unexpected(to: &mut dyn Write, arrival: &Arrival) -> io::Result<()> {
 fn scenario(to: &mut dyn Write, case: &Case) -> io::Result<()> {
     let Some(scenario) = &case.scenario else { return Ok(()) };
     label(to, "scenario", &line(&format!("{}: {}", scenario.file, scenario.title)))?;
-    let failing = case.findings.first().map(|finding| finding.line);
+    let failing = case.findings.first().map(|finding| finding.line).or(case.stopped_at);
     for step in &scenario.steps {
         let (number, text) = (step.line, line(&step.text));
         if Some(step.line) == failing {

@@ -80,6 +80,7 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         sweep,
         hyp,
         unexpected: verdict.unexpected,
+        stopped_at: verdict.stopped_at,
         dump: if passed { Vec::new() } else { verdict.dump },
         console: machine.machine.take_console(),
         duration: begun.elapsed(),
@@ -160,8 +161,13 @@ impl Run<'_> {
         let end = match (job_end, end) {
             (JobEnd::Answered, end) => end?,
             (job_end, _) => {
-                let verdict = verdict::lost(job_end, self.hyp.as_deref());
-                return Ok(Step::Over(verdict.with_dump(first.unwrap_or_default())));
+                let ring = first.unwrap_or_default();
+                let mut verdict = verdict::lost(job_end, self.hyp.as_deref());
+                // In a swept pass the cursor and the ring of the unswept one do not belong together.
+                if header.pass == 0 {
+                    verdict.stopped_at = verdict::stopped_at(program, header.cursor, &ring);
+                }
+                return Ok(Step::Over(verdict.with_dump(ring)));
             }
         };
         let first = first?;

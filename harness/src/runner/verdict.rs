@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use abi::hyp::End;
 use abi::job::Status;
-use abi::record::Arrival;
+use abi::op::Code;
+use abi::record::{Arrival, RecordHeader};
 use abi::skip;
 use model::compile::Program;
 use model::judge::{RingError, judge, names, neighbor};
@@ -24,13 +25,23 @@ pub(super) struct Verdict {
     /// The sweep point of the pass that showed it.
     pub(super) point: Option<u64>,
     pub(super) unexpected: Option<Arrival>,
+    /// The line of the step that was under way when the case ended before its time.
+    pub(super) stopped_at: Option<u32>,
     /// The ring that it was made from.
     pub(super) dump: Vec<u8>,
 }
 
 impl Verdict {
     pub(super) fn new(state: State, why: impl Into<String>) -> Self {
-        Self { state, why: why.into(), findings: Vec::new(), point: None, unexpected: None, dump: Vec::new() }
+        Self {
+            state,
+            why: why.into(),
+            findings: Vec::new(),
+            point: None,
+            unexpected: None,
+            stopped_at: None,
+            dump: Vec::new(),
+        }
     }
 
     pub(super) fn with_dump(self, dump: Vec<u8>) -> Self {
@@ -133,7 +144,30 @@ pub(super) fn cut_short(
         verdict.unexpected = judgement.crash.and_then(|_| last_arrival(ring));
     }
     verdict.point = point;
+    verdict.stopped_at = stopped_at(program, cursor, ring);
     verdict.with_dump(ring.to_vec())
+}
+
+/// The line of the step that was under way: of the operation at the cursor, or of the one before if that has left its
+/// place and arrived nowhere.
+pub(super) fn stopped_at(program: &Program, cursor: u64, ring: &[u8]) -> Option<u32> {
+    let cursor = usize::try_from(cursor).ok()?;
+    let left = cursor.checked_sub(1).filter(|before| {
+        let leaves = program.ops.get(*before).is_some_and(|op| op.code == Code::Go as u16);
+        leaves && last_header(ring).is_none_or(|header| usize::from(header.op) < *before)
+    });
+    let op = program.ops.get(left.unwrap_or(cursor)).or_else(|| program.ops.last())?;
+    program.steps.get(usize::from(op.step)).map(|note| note.line)
+}
+
+/// The header of the last record of a ring, as far as it can be read.
+fn last_header(ring: &[u8]) -> Option<RecordHeader> {
+    let (mut rest, mut last) = (ring, None);
+    while let Ok((header, after)) = RecordHeader::read_from_prefix(rest) {
+        last = Some(header);
+        rest = after.get(usize::try_from(header.len).ok()?..)?;
+    }
+    last
 }
 
 /// The arrival in the last record of a ring.
@@ -217,9 +251,9 @@ pub(super) fn lost(end: JobEnd, hyp: Option<&HypReport>) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use abi::op::{Code, mask};
+    use abi::op::mask;
     use abi::place::Place;
-    use abi::record::{FpImage, Kind, MAGIC, RecordHeader};
+    use abi::record::{FpImage, Kind, MAGIC};
     use model::compile::compile_steps;
     use model::machine::{Machine, QemuCpu};
     use model::scenario::step::{Cpu, Expect, GuestSpec, RegSet, Step, Verb};
@@ -366,6 +400,24 @@ mod tests {
         let verdict = cut_short(CaseEnd::Inner(End::Idle), None, &inner, &program, 0, &[], None);
         assert_eq!(verdict.state, State::Crash);
         assert!(verdict.why.starts_with("inner hypervisor: the guest waits"), "{}", verdict.why);
+    }
+
+    #[test]
+    fn the_step_under_way_is_the_one_that_left_and_did_not_arrive() {
+        let mut program = program();
+        let go = program.ops.iter().position(|op| op.code == Code::Fill as u16).unwrap();
+        program.ops[go].code = Code::Go as u16;
+        let line = |op: usize| Some(program.steps[usize::from(program.ops[op].step)].line);
+        let record = |op: usize| {
+            let mut header = RecordHeader::new_zeroed();
+            header.op = u16::try_from(op).unwrap();
+            header.as_bytes().to_vec()
+        };
+        let cursor = go as u64 + 1;
+        assert_eq!(stopped_at(&program, cursor, &[]), line(go));
+        assert_eq!(stopped_at(&program, cursor, &record(go)), line(go + 1));
+        assert_eq!(stopped_at(&program, u64::MAX, &[]), line(program.ops.len() - 1));
+        assert_eq!(stopped_at(&program, go as u64, &[0xff; 40]), line(go));
     }
 
     #[test]
