@@ -91,6 +91,14 @@ faults! {
         "ERETAA and ERETAB return without authentication, to the signed address.";
     NvFpenAsReported = 27, "nv-fpen-as-reported", "NV-11", ["P-66", "P-85"],
         "What arrived is injected: a lazy hypervisor hands L1 an EC 0x19 where it asked for 0x07.";
+    NvOwnZcrWholeZen = 70, "nv-own-zcr-whole-zen", "NV-09, NV-11", ["P-70", "P-90"],
+        "Whether L1 traps its own ZCR_EL2 is decided by ZEN as a whole, so that 0b10 is taken for no trap.";
+    NvSpsrEl1NotSwapped = 71, "nv-spsr-el1-not-swapped", "NV-15, PK-09", ["P-82"],
+        "A nested ERET leaves L1's ELR and SPSR in ELR_EL1 and SPSR_EL1, and L2's are lost.";
+    NvImoIgnored = 72, "nv-imo-ignored", "LZ-20", ["P-82"],
+        "An IRQ is given to an unmasked L1 although HCR_EL2.IMO does not route it there.";
+    NvSErrorTwice = 73, "nv-serror-twice", "LZ-20, PK-09", ["P-82"],
+        "An SError stays pending after it was injected into L1, which takes it again.";
     LzIrqSimdGuestVl = 28, "lz-irq-simd-guest-vl", "LZ-06", ["P-11", "P-02"],
         "SIMD in the exit saves the guest's state at the length that the guest left in force.";
     LzFlushNoForeign = 29, "lz-flush-no-foreign", "LZ-13", ["P-11", "P-12"],

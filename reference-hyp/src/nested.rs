@@ -79,6 +79,10 @@ impl Hyp {
         self.fp.nested_transition = true;
         self.fp_put();
         self.vcpu.switch_bank_to_el1();
+        if self.fault(Fault::NvSpsrEl1NotSwapped) {
+            write!("S3_5_C4_C0_0", self.vcpu.bank.spsr);
+            write!("S3_5_C4_C0_1", self.vcpu.bank.elr);
+        }
         if self.config.sve() {
             // ZCR_EL12 traps to EL2 itself while CPTR_EL2.ZEN is closed.
             fp::open();
@@ -176,7 +180,7 @@ impl Hyp {
             // For EL2 from a lower level these are not masked by PSTATE.
             let hcr = self.vcpu.hcr_el2();
             if pending.serror && hcr & hcr::AMO != 0 {
-                self.vcpu.pending.serror = false;
+                self.vcpu.pending.serror = self.fault(Fault::NvSErrorTwice);
                 let esr = (u64::from(arch::esr::ec::SERROR) << 26) | arch::esr::IL;
                 self.nested_exception(Vector::SError, Some(esr), read!("S3_5_C6_C0_0"));
                 return self.deliver_pending();
@@ -192,7 +196,7 @@ impl Hyp {
         let routed = !self.config.el2() || self.vcpu.tge();
         let hcr = self.vcpu.hcr_el2();
         let mut bits = 0;
-        if pending.irq && (routed || hcr & hcr::IMO != 0) {
+        if pending.irq && (routed || hcr & hcr::IMO != 0 || self.fault(Fault::NvImoIgnored)) {
             bits |= hcr::VI;
         }
         if pending.serror && (routed || hcr & hcr::AMO != 0) {

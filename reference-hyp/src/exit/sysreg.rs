@@ -221,7 +221,8 @@ impl Hyp {
         if !self.config.sve() {
             return Outcome::Undefined;
         }
-        if read!("S3_5_C1_C0_2") & cptr::ZEN0 == 0 {
+        let open = if self.fault(Fault::NvOwnZcrWholeZen) { cptr::ZEN } else { cptr::ZEN0 };
+        if read!("S3_5_C1_C0_2") & open == 0 {
             return Outcome::Trap((u64::from(esr::ec::SVE) << 26) | esr::IL);
         }
         if !access.read && self.fp.owner == Owner::Free && self.fault(Fault::NvZcrBeforeLoad) {
