@@ -9,8 +9,9 @@ use model::scenario::Case;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::budget::{self, Budget};
+use super::ready::{Ready, chain};
 use super::verdict::{self, Verdict};
-use super::worker::{Ready, chain};
+
 use super::{Job, Shared};
 use crate::limits;
 use crate::qemu::machine::{JobEnd, MachineError};
