@@ -8,6 +8,7 @@ mod budget;
 mod case;
 mod length;
 mod queue;
+mod ready;
 mod tolerance;
 mod verdict;
 mod worker;
