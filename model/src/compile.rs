@@ -4,10 +4,12 @@
 //! length and what the registers may hold. What it emits is straight-line; where an exception arrives is decided
 //! here and checked by [`crate::judge`].
 
+mod arrive;
 mod control;
 mod eret;
 mod hole;
 mod leave;
+mod outcome;
 mod program;
 mod prologue;
 mod registers;
@@ -31,8 +33,8 @@ use crate::oracle::file::{Effect, RegisterFile};
 use crate::oracle::length::effective_length;
 use crate::scenario::Case;
 use crate::scenario::step::{EretTarget, Expect, GuestSpec, Interrupt, Step, SweepSpec, Verb};
+use arrive::Resume;
 use hole::Holes;
-use leave::Resume;
 
 /// Why there is no program.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

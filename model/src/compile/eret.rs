@@ -3,7 +3,7 @@
 use abi::op::{Auth, Go};
 use abi::place::Place;
 
-use super::leave::{Resume, ResumeAt, level_index, mode_of};
+use super::arrive::{Resume, ResumeAt, level_index, mode_of};
 use super::program::ExceptionCheck;
 use super::stub::{Left, Operands, flags};
 use super::{CompileError, Compiler, skip};

@@ -105,8 +105,8 @@ impl Compiler<'_> {
         }
         let vmid = if wanted == Place::L2b { 2 } else { 1 };
         self.emit(abi::op::Code::Bank, [vmid, 0, 0, 0, 0]);
-        self.resume[super::leave::level_index(Place::L2)] = None;
-        self.resume[super::leave::level_index(Place::L2b)] = None;
+        self.resume[super::arrive::level_index(Place::L2)] = None;
+        self.resume[super::arrive::level_index(Place::L2b)] = None;
         self.controls.installed = wanted;
         let bank = *self.controls.el1(wanted);
         let vhe = self.controls.e2h();
