@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Wall time under an emulator says something about one machine on one day, and nothing here is asserted. Each number
-//! is the median of several runs, with the slowest and the fastest beside it; every run starts its machines anew.
+//! is the median of several runs, with the smallest and the largest beside it; every run starts its machines anew.
 #![expect(clippy::expect_used, reason = "a benchmark that cannot run has nothing else to say")]
 
 use std::sync::Arc;
@@ -42,7 +42,7 @@ struct Row {
     unit: &'static str,
     /// Of each run, in ascending order.
     values: Vec<f64>,
-    /// What DESIGN asks for, as words.
+    /// What is to be reached, in words; empty if nothing is.
     goal: &'static str,
 }
 
@@ -101,7 +101,7 @@ fn main() {
         }
     };
     if !json {
-        println!("{}; median, fastest and slowest of {RUNS} runs, {MACHINES} machines", qemu.banner());
+        println!("{}; median, smallest and largest of {RUNS} runs, {MACHINES} machines", qemu.banner());
     }
     for name in NAMES.into_iter().filter(|name| asked_for(name)) {
         let rows = match name {
