@@ -40,7 +40,11 @@ pub fn main() -> ExitCode {
         out.flush()?;
         Ok(exit)
     });
-    ended.unwrap_or_else(|error| failed(&error)).into()
+    let measures = matches!(
+        cli.command,
+        Command::Run(_) | Command::Replay(_) | Command::Mutants(_) | Command::Bench(_)
+    );
+    ended.unwrap_or_else(|error| failed(&error, measures)).into()
 }
 
 /// A file that may grow no further (RLIMIT_FSIZE) is a write that fails, and is told as one: without a handler
@@ -50,13 +54,18 @@ fn writes_fail() {
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }
 
-/// Says why the command failed; a reader that went away (`holdfast list | head`) needs no word.
-fn failed(error: &anyhow::Error) -> Exit {
-    let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
-    if io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-        return Exit::Success;
+/// Says why the command failed; a reader that went away (`holdfast list | head`) needs no word, unless it takes a
+/// verdict with it.
+fn failed(error: &anyhow::Error, measures: bool) -> Exit {
+    use io::ErrorKind::{BrokenPipe, FileTooLarge, QuotaExceeded, StorageFull};
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    match io {
+        Some(BrokenPipe) if !measures => return Exit::Success,
+        Some(BrokenPipe) => return Exit::Void,
+        _ => {}
     }
     // Nobody is left to tell if standard error is gone, too.
     let _ = writeln!(io::stderr(), "error: {error:#}");
-    if error.is::<session::Void>() { Exit::Void } else { Exit::Usage }
+    let no_room = matches!(io, Some(StorageFull | QuotaExceeded | FileTooLarge));
+    if no_room || error.is::<session::Void>() { Exit::Void } else { Exit::Usage }
 }
