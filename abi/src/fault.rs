@@ -115,6 +115,8 @@ faults! {
         "State is saved into the buffer of the task that comes next.";
     LzHostSaveVOnly = 35, "lz-host-save-v-only", "LZ-01", ["P-21"],
         "Of the host task only V is saved.";
+    LzHostFpmrSkip = 74, "lz-host-fpmr-skip", "LZ-03", ["P-22"],
+        "The host task's FPMR is saved only if the guest has one.";
     LzTrapBitsOfOther = 36, "lz-trap-bits-of-other", "LZ-12, SP-03", ["P-72", "P-75"],
         "CPTR_EL2 stays as the other guest had it.";
     TrFirstUseNotArmed = 37, "tr-first-use-not-armed", "TR-04", ["P-12", "P-13"],

@@ -155,10 +155,14 @@ impl Hyp {
         task.look(Writer::HostTask, cpu.vq, self.job);
         task.next(Writer::HostTask, cpu.vl(), cpu.fpmr);
         cpu.load(&task.expected, cpu.vq);
+        let old_fpmr = self.neighbors.task.saved.fpmr;
         if self.fault(Fault::LzHostSaveVOnly) {
             cpu.save(&mut self.neighbors.task.saved, 0);
         } else {
             cpu.save(&mut self.neighbors.task.saved, cpu.vq);
+        }
+        if !self.config.fpmr() && self.fault(Fault::LzHostFpmrSkip) {
+            self.neighbors.task.saved.fpmr = old_fpmr;
         }
     }
 

@@ -45,7 +45,12 @@ pub fn neighbor(program: &Program, harm: &Harm) -> Option<Finding> {
         op: index,
         line: program.steps.get(step).map_or(0, |note| note.line),
         place: program.steps.get(step).map_or(program.home, |note| note.place),
-        rules: vec![if holder == Owner::HostTask { "P-21" } else { "P-08" }],
+        rules: vec![match (holder, what) {
+            (Owner::HostTask, RegisterName::Fpmr) => "P-22",
+            (Owner::HostTask, RegisterName::Fpsr | RegisterName::Fpcr) => "P-20",
+            (Owner::HostTask, _) => "P-21",
+            _ => "P-08",
+        }],
         what,
         holder,
         class,
