@@ -25,6 +25,7 @@ use crate::oracle::file::{Bits, RegisterFile};
 use crate::oracle::value::{Value, from_bytes, to_bytes};
 use classify::History;
 use ring::{ArrivalRecord, Body, Dump, Record};
+use rules::{Came, Seen};
 
 /// What the records of one pass say.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -78,8 +79,13 @@ pub fn judge(program: &Program, ring: &[u8]) -> Result<Judgement, RingError> {
         return Err(RingError::NotLinked);
     }
     let records = ring::read(ring)?;
-    let mut judge =
-        Judge { program, file: RegisterFile::new(&program.machine), item: 0, findings: Vec::new() };
+    let mut judge = Judge {
+        program,
+        file: RegisterFile::new(&program.machine),
+        item: 0,
+        came: (Came::Nothing, program.home),
+        findings: Vec::new(),
+    };
     let expected = program.checks().count();
     let mut records = records.iter();
     let mut checked = 0;
@@ -97,6 +103,11 @@ pub fn judge(program: &Program, ring: &[u8]) -> Result<Judgement, RingError> {
             return Ok(Judgement { findings: judge.findings, checked, expected, crash: None });
         };
         checked += 1;
+        let came = match &record.body {
+            Body::Arrival(arrival) | Body::Unexpected(arrival) => Came::by(arrival.vector(), arrival.esr()),
+            _ => Came::Nothing,
+        };
+        judge.came = (came, record.place);
         if let Body::Unexpected(arrival) = &record.body {
             judge.unexpected(check, record, arrival);
             let crash = Some(crash(record, arrival));
@@ -136,6 +147,8 @@ struct Judge<'a> {
     program: &'a Program,
     file: RegisterFile,
     item: usize,
+    /// What the record that is compared came by, and where.
+    came: (Came, Place),
     findings: Vec<Finding>,
 }
 
@@ -243,7 +256,7 @@ impl Judge<'_> {
             op: check.op,
             line: check.line,
             place: check.place,
-            rules: rules::broken(name, classified.class, check.place, check.transition),
+            rules: self.rules(check, name, classified.class),
             what: name,
             holder: Owner::Scenario,
             class: classified.class,
@@ -302,6 +315,12 @@ impl Judge<'_> {
         }
     }
 
+    fn rules(&self, check: &Check, name: RegisterName, class: FailureClass) -> Vec<&'static str> {
+        let (came, arrived) = self.came;
+        let seen = Seen { place: check.place, transition: check.transition, came, arrived };
+        rules::broken(name, class, seen)
+    }
+
     fn find(
         &mut self,
         check: &Check,
@@ -315,7 +334,7 @@ impl Judge<'_> {
             op: check.op,
             line: check.line,
             place: check.place,
-            rules: rules::broken(name, class, check.place, check.transition),
+            rules: self.rules(check, name, class),
             what: name,
             holder: Owner::Scenario,
             class,

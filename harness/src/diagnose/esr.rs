@@ -54,6 +54,28 @@ pub fn describe(esr: u64) -> String {
     }
 }
 
+/// The same, with those of IL, ISS and ISS2 in which it differs from `other`, a syndrome of the same class.
+#[must_use]
+pub fn describe_beside(esr: u64, other: u64) -> String {
+    const IL_SHIFT: u32 = 25;
+    const ISS2_SHIFT: u32 = 32;
+    let mut words = describe(esr);
+    if class(esr) != class(other) {
+        return words;
+    }
+    let il = |esr: u64| esr >> IL_SHIFT & 1;
+    if il(esr) != il(other) {
+        words.push_str(&format!(", IL={}", il(esr)));
+    }
+    if iss(esr) != iss(other) {
+        words.push_str(&format!(", ISS={:#x}", iss(esr)));
+    }
+    if esr >> ISS2_SHIFT != other >> ISS2_SHIFT {
+        words.push_str(&format!(", ISS2={:#x}", esr >> ISS2_SHIFT));
+    }
+    words
+}
+
 fn detail(class: u8, iss: u64) -> String {
     match class {
         ec::WFX => if iss & 1 == 0 { "WFI" } else { "WFE" }.to_owned(),
@@ -136,6 +158,15 @@ mod tests {
         check(0x9200_0047, "EC 0x24 data abort, write, translation fault, level 3");
         check(0x9200_0087, "EC 0x24 data abort, read, translation fault, level 3, on a stage 1 walk");
         check(0xffff_ffff, "EC 0x3f unallocated class");
+    }
+
+    #[test]
+    fn of_two_syndromes_of_a_class_il_and_iss_are_told() {
+        assert_eq!(describe_beside(0x6600_0000, 0x6400_0000), "EC 0x19 SVE access, IL=1");
+        assert_eq!(describe_beside(0x6400_0000, 0x6600_0000), "EC 0x19 SVE access, IL=0");
+        assert_eq!(describe_beside(0x1fe0_0000, 0x1e00_0000), "EC 0x07 FP or AdvSIMD access, ISS=0x1e00000");
+        assert_eq!(describe_beside(0x1_6600_0000, 0x6600_0000), "EC 0x19 SVE access, ISS2=0x1");
+        assert_eq!(describe_beside(0x6600_0000, 0x1fe0_0000), "EC 0x19 SVE access");
     }
 
     #[test]

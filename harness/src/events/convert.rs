@@ -3,6 +3,7 @@
 
 use abi::hyp::{Counters, Event as TraceKind, TraceEvent};
 use abi::pattern::Owner;
+use abi::place::Place;
 use abi::record;
 use model::judge::{LaneDiff, Origin, RegisterName};
 use model::rules;
@@ -11,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use zerocopy::FromBytes as _;
 
 use super::{Arrival, Case, Counter, Finding, Hex, Hypervisor, Lane, Position, Rule, Scenario, Step, Sweep};
-use crate::diagnose::{Space, esr, trace};
+use crate::diagnose::{Space, esr, pstate, trace, vector};
 use crate::result::{CaseResult, HypReport, State, SweepOutcome};
 
 /// Trace events that the log keeps of a case that did not pass.
@@ -44,7 +45,8 @@ pub fn case<'a>(
 
 fn explain(case: &mut Case, result: &CaseResult, source: Option<&Source>, space: &Space<'_>) {
     let point = result.sweep.and_then(|sweep| sweep.failing_point);
-    case.findings = result.findings.iter().map(|found| finding(found, point)).collect();
+    let own = source.map_or(&[][..], |source| &source.rules);
+    case.findings = result.findings.iter().map(|found| finding(found, point, own)).collect();
     case.scenario = source.map(scenario);
     case.unexpected = result.unexpected.as_ref().map(arrival);
     case.stopped_at = result.stopped_at;
@@ -83,13 +85,20 @@ fn fingerprint(case: &Case, result: &CaseResult) -> String {
     hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A finding in words; `point` is the sweep point of the pass that showed it.
+/// A finding in words; `point` is the sweep point of the pass that showed it, `own` are the scenario's rules, for a
+/// finding that has none.
 #[must_use]
-pub fn finding(found: &model::judge::Finding, point: Option<u64>) -> Finding {
-    let rule = |id: &&str| Rule {
-        id: (*id).to_owned(),
+pub fn finding(found: &model::judge::Finding, point: Option<u64>, own: &[String]) -> Finding {
+    let rule = |id: &str| Rule {
+        id: id.to_owned(),
         words: rules::get(id).map_or_else(String::new, |rule| rule.text.to_owned()),
     };
+    let rules = if found.rules.is_empty() {
+        own.iter().map(|id| rule(id)).collect()
+    } else {
+        found.rules.iter().map(|id| rule(id)).collect()
+    };
+    let first = found.expected.first().map_or(&found.actual, |expected| expected);
     let lane = |diff: &LaneDiff| Lane {
         lane: narrow(diff.lane),
         expected: Hex(diff.expected),
@@ -105,7 +114,7 @@ pub fn finding(found: &model::judge::Finding, point: Option<u64>) -> Finding {
         op: narrow(found.op),
         line: found.line,
         place: found.place.name().to_owned(),
-        rules: found.rules.iter().map(rule).collect(),
+        rules,
         what: match found.holder {
             Owner::Scenario => found.what.to_string(),
             neighbor => format!("{} of {}", found.what, neighbor.name()),
@@ -115,8 +124,8 @@ pub fn finding(found: &model::judge::Finding, point: Option<u64>) -> Finding {
         // The lanes tell their own.
         origin: found.origin.map_or_else(String::new, |origin| Origin { lane: None, ..origin }.to_string()),
         transition: found.transition.clone().unwrap_or_default(),
-        expected: found.expected.iter().map(|bytes| value(found.what, bytes)).collect(),
-        actual: value(found.what, &found.actual),
+        expected: found.expected.iter().map(|bytes| value(found.what, bytes, &found.actual)).collect(),
+        actual: value(found.what, &found.actual, first),
         lanes: found.lanes.iter().map(lane).collect(),
         point,
         fingerprint: model::fingerprint::fingerprint(found),
@@ -128,31 +137,34 @@ fn narrow(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
 
-/// A value for people: in hexadecimal, and in words where there are any.
-fn value(what: RegisterName, bytes: &[u8]) -> String {
+/// A value for people: in hexadecimal, and in words where there are any. Of registers of flags those are the fields in
+/// which it differs from `other`.
+fn value(what: RegisterName, bytes: &[u8], other: &[u8]) -> String {
+    let word = |bytes: &[u8]| bytes.first_chunk().map(|word| u64::from_le_bytes(*word));
     let significant = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
     let digits: String = bytes.iter().take(significant).rev().map(|byte| format!("{byte:02x}")).collect();
     let number = format!("0x{}", if digits.is_empty() { "0" } else { &digits });
-    let Some(word) = bytes.first_chunk().map(|word| u64::from_le_bytes(*word)) else { return number };
-    match what {
-        RegisterName::Esr => format!("{number} ({})", esr::describe(word)),
-        RegisterName::Vl => format!("{number} ({} bits)", word.saturating_mul(8)),
-        RegisterName::Vector => format!("{number} ({})", vector(word)),
-        _ => number,
-    }
+    let Some(now) = word(bytes) else { return number };
+    let other = word(other).unwrap_or(now);
+    let words = match what {
+        RegisterName::Esr => esr::describe_beside(now, other),
+        RegisterName::Vl => format!("{} bits", now.saturating_mul(8)),
+        RegisterName::Spsr | RegisterName::Pstate => pstate::difference(now, other),
+        RegisterName::Vector => return arrival_at(now),
+        _ => String::new(),
+    };
+    if words.is_empty() { number } else { format!("{number} ({words})") }
 }
 
-/// What an arrival's vector tells.
-fn vector(offset: u64) -> &'static str {
-    match offset {
-        record::VECTOR_NONE => "no exception",
-        record::VECTOR_BOOT => "the image's entry",
-        _ => match offset & 0x780 {
-            0x000..0x200 => "from this level with SP_EL0",
-            0x200..0x400 => "from this level",
-            0x400..0x600 => "from a lower level",
-            _ => "from a lower level in AArch32",
-        },
+/// How and where there was an arrival: a vector with the place in bits 63:32.
+fn arrival_at(word: u64) -> String {
+    let words = vector::describe(word & u64::from(u32::MAX));
+    match u8::try_from(word >> 32).ok().and_then(Place::from_u8) {
+        Some(place) if vector::is_exception(word & u64::from(u32::MAX)) => {
+            format!("at {}: {words}", place.name())
+        }
+        Some(place) => format!("{words} (at {})", place.name()),
+        None => words,
     }
 }
 
@@ -346,13 +358,56 @@ mod tests {
 
     #[test]
     fn values_have_words_where_there_are_any() {
-        let bytes = |value: u64| value.to_le_bytes();
-        assert_eq!(value(RegisterName::Esr, &bytes(0x6600_0000)), "0x66000000 (EC 0x19 SVE access)");
-        assert_eq!(value(RegisterName::Vl, &bytes(32)), "0x20 (256 bits)");
-        assert_eq!(value(RegisterName::Vector, &bytes(0x1000)), "0x1000 (no exception)");
-        assert_eq!(value(RegisterName::Fpsr, &bytes(0)), "0x00");
+        let value = |what, bytes: &[u8]| value(what, bytes, bytes);
+        let word = u64::to_le_bytes;
+        assert_eq!(value(RegisterName::Esr, &word(0x6600_0000)), "0x66000000 (EC 0x19 SVE access)");
+        assert_eq!(value(RegisterName::Vl, &word(32)), "0x20 (256 bits)");
+        assert_eq!(value(RegisterName::Fpsr, &word(0)), "0x00");
+        assert_eq!(value(RegisterName::Spsr, &word(0x3c5)), "0x03c5");
         assert_eq!(value(RegisterName::P(1), &[0x34, 0x12]), "0x1234");
         assert_eq!(value(RegisterName::Ffr, &[]), "0x0");
+    }
+
+    #[test]
+    fn flags_are_told_where_they_differ() {
+        let spsr = |one: u64, other: u64| value(RegisterName::Spsr, &one.to_le_bytes(), &other.to_le_bytes());
+        assert_eq!(spsr(0x3c5, 0x0010_03c9), "0x03c5 (IL=0 EL1h)");
+        let esr = |one: u64, other: u64| value(RegisterName::Esr, &one.to_le_bytes(), &other.to_le_bytes());
+        assert_eq!(esr(0x6400_0000, 0x6600_0000), "0x64000000 (EC 0x19 SVE access, IL=0)");
+    }
+
+    #[test]
+    fn a_vector_has_its_place() {
+        assert_eq!(arrival_at(0x3_0000_1000), "no exception (at L2)");
+        assert_eq!(arrival_at(0x1_0000_0400), "at L1: vector 0x400 (synchronous, from a lower level)");
+        assert_eq!(arrival_at(0x6_0000_2000), "the image's entry (at G)");
+        assert_eq!(arrival_at(0x280), "vector 0x280 (IRQ, from this level)");
+    }
+
+    #[test]
+    fn a_finding_without_rules_has_the_scenarios() {
+        let ids = |found: &[&'static str], own: &[&str]| {
+            let found = model::judge::Finding {
+                step: 0,
+                op: 0,
+                line: 1,
+                place: Place::G,
+                rules: found.to_vec(),
+                what: RegisterName::Esr,
+                holder: Owner::Scenario,
+                class: model::judge::FailureClass::WrongSyndrome,
+                origin: None,
+                expected: Vec::new(),
+                actual: Vec::new(),
+                lanes: Vec::new(),
+                transition: None,
+            };
+            let own: Vec<String> = own.iter().map(|id| (*id).to_owned()).collect();
+            let ids = finding(&found, None, &own).rules.into_iter().map(|rule| rule.id);
+            ids.collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&[], &["P-01", "P-71"]), ["P-01", "P-71"]);
+        assert_eq!(ids(&["P-66"], &["P-01"]), ["P-66"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use super::clean::{last_lines, line};
 use super::style::{self, BAD, FAINT, LABEL, STRONG};
+use crate::diagnose::{esr, vector};
 use crate::events::{Arrival, Case, Environment, Finding, Frame, Lane, Position};
 use crate::result::State;
 
@@ -208,15 +209,23 @@ fn lanes(to: &mut dyn Write, finding: &Finding) -> io::Result<()> {
 }
 
 fn unexpected(to: &mut dyn Write, arrival: &Arrival) -> io::Result<()> {
-    let vector = match arrival.vector.0 {
+    let words = match arrival.vector.0 {
         abi::record::VECTOR_NONE => "without an exception".to_owned(),
         abi::record::VECTOR_BOOT => "through the image's entry".to_owned(),
-        offset => format!("at vector {offset:#05x}"),
+        offset => format!("at {}", vector::describe(offset)),
     };
-    label(to, "arrived", &format!("{vector}: {}", crate::diagnose::esr::describe(arrival.esr.0)))?;
     let (esr, elr, spsr) = (arrival.esr, arrival.elr, arrival.spsr);
-    more(to, &format!("ESR {esr:#x}  ELR {elr:#x}  SPSR {spsr:#x}"))?;
     let (far, hpfar, sp) = (arrival.far, arrival.hpfar, arrival.sp);
+    if !vector::is_exception(arrival.vector.0) {
+        label(to, "arrived", &words)?;
+        return more(to, &format!("SP {sp:#x}"));
+    }
+    if !vector::has_syndrome(arrival.vector.0) {
+        label(to, "arrived", &words)?;
+        return more(to, &format!("ELR {elr:#x}  SPSR {spsr:#x}  SP {sp:#x}"));
+    }
+    label(to, "arrived", &format!("{words}: {}", esr::describe(esr.0)))?;
+    more(to, &format!("ESR {esr:#x}  ELR {elr:#x}  SPSR {spsr:#x}"))?;
     more(to, &format!("FAR {far:#x}  HPFAR {hpfar:#x}  SP {sp:#x}"))
 }
 
@@ -283,11 +292,32 @@ fn console(to: &mut dyn Write, case: &Case) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::Hex;
 
     #[test]
     fn consecutive_registers_are_a_range() {
         assert_eq!(ranges(&["z4", "z5", "z6", "z8", "p0", "p1", "ffr", "fpsr"]), "z4-6 z8 p0-1 ffr fpsr");
         assert_eq!(ranges(&["z4294967295", "z0", "p99999999999"]), "z4294967295 z0 p99999999999");
         assert_eq!(ranges(&[]), "");
+    }
+
+    #[test]
+    fn where_there_is_no_exception_there_is_no_syndrome() {
+        let text = |vector: u64| {
+            let mut text = Vec::new();
+            unexpected(&mut text, &Arrival { vector: Hex(vector), ..Arrival::default() }).unwrap();
+            anstream::adapter::strip_str(&String::from_utf8(text).unwrap()).to_string()
+        };
+        let none = text(abi::record::VECTOR_NONE);
+        assert!(
+            none.contains("without an exception\n") && !none.contains("ESR") && !none.contains("ELR"),
+            "{none}"
+        );
+        let irq = text(0x480);
+        assert!(
+            irq.contains("(IRQ, from a lower level)\n") && !irq.contains("ESR") && irq.contains("ELR"),
+            "{irq}"
+        );
+        assert!(text(0x200).contains("EC 0x00 unknown reason"));
     }
 }

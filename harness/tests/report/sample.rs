@@ -158,7 +158,7 @@ fn in_word(
     }
 }
 
-/// One finding of each failure class.
+/// Findings of each failure class.
 pub(crate) fn of_each_class() -> Vec<Found> {
     let lanes = |owner, generation, reg| [0, 1, 2, 3].map(|lane| pattern(owner, generation, reg, lane));
     let cut = [pattern(Owner::Scenario, 2, 3, 0), pattern(Owner::Scenario, 2, 3, 1), (0, None), (0, None)];
@@ -172,10 +172,12 @@ pub(crate) fn of_each_class() -> Vec<Found> {
         in_z3(FailureClass::Swapped { with: RegisterName::Z(5) }, &lanes(Owner::Scenario, 2, 5)),
         in_z3(FailureClass::Leaked { owner: Owner::HostTask }, &lanes(Owner::HostTask, 1, 3)),
         in_word("P-86", RegisterName::Vl, FailureClass::WrongLength, &[32], 64),
-        in_word("P-66", RegisterName::Vector, FailureClass::NotTrapped, &[0x400], 0x1000),
-        in_word("P-65", RegisterName::Vector, FailureClass::Trapped, &[0x1000], 0x400),
-        in_word("P-85", RegisterName::Vector, FailureClass::Misrouted, &[0x400], 0x200),
+        in_word("P-66", RegisterName::Vector, FailureClass::NotTrapped, &[0x1_0000_0400], 0x3_0000_1000),
+        in_word("P-65", RegisterName::Vector, FailureClass::Trapped, &[0x3_0000_1000], 0x1_0000_0400),
+        in_word("P-85", RegisterName::Vector, FailureClass::Misrouted, &[0x1_0000_0400], 0x3_0000_0200),
         in_word("P-85", RegisterName::Esr, FailureClass::WrongSyndrome, &[0x1fe0_0000], 0x6600_0000),
+        in_word("P-85", RegisterName::Esr, FailureClass::WrongSyndrome, &[0x6600_0000], 0x6400_0000),
+        in_word("P-82", RegisterName::Spsr, FailureClass::Bits, &[0x6000_03c5], 0x0010_03c9),
         in_word("P-71", RegisterName::Elr, FailureClass::WrongReturn, &[0x4100_2340], 0x4100_2344),
         in_word("P-87", RegisterName::Control(SysReg::ZcrEl2), FailureClass::WrongControl, &[3], 1),
         in_word("P-01", RegisterName::Fpsr, FailureClass::Bits, &[0x8, 0], 0x0800_009f),
@@ -185,7 +187,7 @@ pub(crate) fn of_each_class() -> Vec<Found> {
 
 /// A case with this finding alone.
 pub(crate) fn failed(name: &str, found: &Found) -> Case {
-    let finding = convert::finding(found, None);
+    let finding = convert::finding(found, None, &[]);
     Case {
         fingerprint: Some(finding.fingerprint.clone()),
         findings: vec![finding],
@@ -205,7 +207,7 @@ fn stale(name: &str) -> Case {
     let mut first = in_z3(FailureClass::Stale, &mixed);
     first.expected.push(vec![0; 32]);
     let second = in_word("P-01", RegisterName::Fpsr, FailureClass::Bits, &[0x8, 0], 0x0800_009f);
-    let findings = vec![convert::finding(&first, None), convert::finding(&second, None)];
+    let findings = vec![convert::finding(&first, None, &[]), convert::finding(&second, None, &[])];
     let frame =
         |function: &str, file: &str, line| Frame { function: function.into(), file: file.into(), line };
     Case {
@@ -272,7 +274,7 @@ fn swept() -> Case {
     let found = in_word("P-83", RegisterName::P(7), class, &[0x1111], 0x2222);
     let sweep = Sweep { kind: "step-each".into(), points: 140, points_live: 96, failing_point: Some(17) };
     Case {
-        findings: vec![convert::finding(&found, Some(17))],
+        findings: vec![convert::finding(&found, Some(17), &[])],
         sweep: Some(sweep),
         ..failed("nested::preempted_eret", &found)
     }

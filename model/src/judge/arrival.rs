@@ -52,8 +52,8 @@ impl Judge<'_> {
                 check,
                 RegisterName::Vector,
                 FailureClass::Trapped,
-                vec![VECTOR_NONE],
-                seen.vector(),
+                vec![with_place(check.place, VECTOR_NONE)],
+                with_place(record.place, seen.vector()),
             ),
         }
     }
@@ -64,8 +64,6 @@ impl Judge<'_> {
             (true, false) => FailureClass::Trapped,
             _ => FailureClass::Misrouted,
         };
-        // The vector says which exception; the place is told beside it, since it may be all that differs.
-        let with_place = |place: Place, vector: u64| (place as u64) << 32 | vector;
         let wanted = with_place(check.place, expected.vector);
         let got = with_place(place, seen.vector());
         self.find(check, RegisterName::Vector, class, vec![wanted], got);
@@ -123,4 +121,9 @@ impl Judge<'_> {
             Address::Hole(offset) => Bits::all(self.program.hole.unwrap_or(0).wrapping_add(offset)),
         }
     }
+}
+
+/// The vector says which exception; the place is told beside it, in bits 63:32, since it may be all that differs.
+const fn with_place(place: Place, vector: u64) -> u64 {
+    (place as u64) << 32 | vector
 }

@@ -20,7 +20,7 @@ pub struct Finding {
     pub line: u32,
     /// Where it was seen.
     pub place: Place,
-    /// The rules that are broken, the closest one first.
+    /// The rules that are broken, the closest one first. None if those that the scenario names tell it best.
     pub rules: Vec<&'static str>,
     /// Which register.
     pub what: RegisterName,
@@ -75,7 +75,7 @@ pub enum RegisterName {
     Hpfar,
     /// PSTATE.
     Pstate,
-    /// The vector, and with it whether there was an exception and where it went.
+    /// The vector, and with it whether there was an exception; bits 63:32 are the place.
     Vector,
     /// A control register.
     Control(SysReg),
