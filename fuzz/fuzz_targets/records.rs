@@ -4,10 +4,12 @@
 
 use std::sync::LazyLock;
 
+use abi::hyp::Harm;
+use abi::pattern::Owner;
 use abi::record::{FpImage, Kind, MAGIC};
 use libfuzzer_sys::fuzz_target;
 use model::compile::{Check, Expected, Program, compile};
-use model::judge::judge;
+use model::judge::{judge, neighbor};
 use model::machine::{Machine, QemuCpu};
 use model::scenario::parse;
 
@@ -55,8 +57,27 @@ fuzz_target!(|data: &[u8]| {
                 let _ = format!("{finding:?}");
             }
         }
+        if let Some(finding) = neighbor(program, &harm(rest)) {
+            let _ = format!("{finding:?}");
+        }
     }
 });
+
+/// A neighbor's tale from `data`, which often enough names a neighbor and a register that exist.
+fn harm(data: &[u8]) -> Harm {
+    let mut data = data.iter().copied().cycle();
+    let mut next = || data.next().unwrap_or(0);
+    let owner = match next() {
+        owner @ 0..128 => Owner::ALL[usize::from(owner) % Owner::ALL.len()] as u64,
+        other => other.into(),
+    };
+    let mut harm = Harm { neighbor: owner, disturbance: next().into(), ..Harm::NONE };
+    harm.registers = 1 << (next() % 64) | u64::from(next()) << 40;
+    harm.len = u64::from(next()) * 8;
+    harm.expected.fill_with(&mut next);
+    harm.found.fill_with(&mut next);
+    harm
+}
 
 /// The records of a run whose every value is taken from `data`, over and over. Three bytes before each record
 /// can make it another kind, leave it at the wrong operation or give it another length.
