@@ -109,6 +109,11 @@ fn commit(root: &Path) -> Option<String> {
         return None;
     }
     println!("cargo::rerun-if-changed={}", head.display());
+    // HEAD names a branch; this file grows with every commit.
+    let log = root.join(".git").join("logs").join("HEAD");
+    if log.exists() {
+        println!("cargo::rerun-if-changed={}", log.display());
+    }
     let output = Command::new("git")
         .current_dir(root)
         .args(["describe", "--always", "--dirty"])
@@ -139,6 +144,12 @@ fn provide_target() -> Result<()> {
     }
 }
 
+/// Where cargo keeps the sources of dependencies.
+fn cargo_home() -> PathBuf {
+    let own = || env::home_dir().unwrap_or_default().join(".cargo");
+    env::var_os("CARGO_HOME").map_or_else(own, PathBuf::from)
+}
+
 /// Builds one image and copies its ELF to a place that no later build overwrites.
 fn image(build: &Build, root: &Path, out: &Path) -> Result<PathBuf> {
     // Features change the fingerprint, and one target directory for both builds would rebuild each time.
@@ -154,6 +165,8 @@ fn image(build: &Build, root: &Path, out: &Path) -> Result<PathBuf> {
         format!("-Clink-arg=-T{}", script.display()),
         "-Cforce-frame-pointers=yes".to_owned(),
         format!("--remap-path-prefix={}=.", root.display()),
+        // Of code from elsewhere that was inlined; whose home it was is nobody's business.
+        format!("--remap-path-prefix={}=cargo", cargo_home().display()),
     ];
     let mut cargo = Command::new(env::var("CARGO")?);
     cargo

@@ -40,10 +40,8 @@ pub fn main() -> ExitCode {
         out.flush()?;
         Ok(exit)
     });
-    let measures = matches!(
-        cli.command,
-        Command::Run(_) | Command::Replay(_) | Command::Mutants(_) | Command::Bench(_)
-    );
+    let measures =
+        matches!(cli.command, Command::Run(_) | Command::Replay(_) | Command::Mutants(_) | Command::Bench(_));
     ended.unwrap_or_else(|error| failed(&error, measures)).into()
 }
 
