@@ -122,8 +122,9 @@ fn work(case: &Case, target: &Target, sweeping: Sweeping) -> Work {
             }))
         }
         Err(CompileError::Skip { code, why }) => skip(code, why),
-        Err(error @ CompileError::Scenario { .. }) => {
-            Work::Settled(State::Error, format!("{}: {error}", case.path))
+        // A step is a line: what is wrong with it is wrong from its first column on.
+        Err(CompileError::Scenario { line, message }) => {
+            Work::Settled(State::Error, format!("{}:{line}:1: {message}", case.path))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `holdfast run` and `holdfast replay`.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal as _, Read as _};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::recorder::{RecordError, Recorder};
 use crate::report::{Junit, Reporter};
 use crate::result::{Progress, State};
 use crate::run_folder::RunFolder;
-use crate::runner::Runner;
+use crate::runner::{Planned, Runner, Work};
 use crate::suite::{Suite, select};
 
 /// Where runs are kept unless `--out` says otherwise.
@@ -81,6 +82,9 @@ fn execute(
     let qemu = session::find_qemu(&options)?;
     let target = session::target(&options, &qemu)?;
     let jobs = session::compile(&options, &cases, &target);
+    if replayed.is_some() {
+        refuse_errors(&jobs)?;
+    }
     let runner = session::runner(&options, jobs, target, &qemu);
     let ran = Execution {
         options: &options,
@@ -91,8 +95,22 @@ fn execute(
         runner: &runner,
         stop: &stop,
         replayed,
+        reached: Cell::new(0),
     };
     ran.run()
+}
+
+/// A scenario that asks for something that makes no sense is an error of the file, as one that does not parse.
+fn refuse_errors(jobs: &[Planned]) -> Result<()> {
+    let mut errors: Vec<&str> = Vec::new();
+    for planned in jobs {
+        if let Work::Settled(State::Error, why) = &planned.work
+            && !errors.contains(&why.as_str())
+        {
+            errors.push(why);
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { anyhow::bail!("{}", errors.join("\n")) }
 }
 
 /// A run that is about to begin.
@@ -105,6 +123,8 @@ struct Execution<'a> {
     runner: &'a Runner,
     stop: &'a AtomicBool,
     replayed: Option<&'a Utf8Path>,
+    /// How often the fault's line ran, in all cases.
+    reached: Cell<u64>,
 }
 
 impl Execution<'_> {
@@ -133,6 +153,9 @@ impl Execution<'_> {
             fs::copy(folder.events(), events)
                 .with_context(|| format!("cannot copy the event log to {events}"))
                 .context(Void)?;
+        }
+        if let Some(fault) = self.options.fault.filter(|_| self.reached.get() == 0) {
+            say(&format!("no case came by the line of {}: the fault was never committed", fault.name()));
         }
         if self.args.format == Format::Human {
             say(&format!("the run is in {}", folder.path()));
@@ -168,6 +191,8 @@ impl Execution<'_> {
                 if error.is_some() {
                     return;
                 }
+                let reached = result.hyp.as_ref().map_or(0, |hyp| hyp.fault_reached);
+                self.reached.set(self.reached.get().saturating_add(reached));
                 if self.options.verbose {
                     say(&format!("END {} {} {}", result.name, result.state, result.why));
                 }

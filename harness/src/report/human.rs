@@ -92,7 +92,7 @@ impl<W: Write> Human<W> {
         if points {
             write!(self.to, "  {LABEL}{:>9}{LABEL:#}", "points")?;
         }
-        writeln!(self.to, "  {LABEL}{:>9}{LABEL:#}", "time")?;
+        writeln!(self.to, "  {LABEL}{:>9}{LABEL:#}", "case time")?;
         let total: Duration = self.areas.values().map(|area| area.duration).sum();
         let total = ("all".to_owned(), Area { counts: self.counts, duration: total });
         let rows = self.areas.iter().chain([(&total.0, &total.1)]);

@@ -43,6 +43,18 @@ fn files_that_are_no_scenarios_are_told_with_the_place() {
     refused_text("a = {".repeat(50_000), "1:");
 }
 
+/// Which machine a step can be compiled for depends on the target, and that on QEMU.
+#[test]
+fn a_step_that_makes_no_sense_is_told_with_the_place() {
+    if super::qemu().is_none() {
+        return;
+    }
+    refused_text(
+        "title = \"t\"\nrules = [\"P-01\"]\nsteps = \"\"\"\nL1  eret L2\nL1  expect all\n\"\"\"\n",
+        "5:1: this step is at L1, but the cursor is at L2",
+    );
+}
+
 #[test]
 fn what_is_no_file_is_told_as_such() {
     let (_folder, path) = folder();
