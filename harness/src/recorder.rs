@@ -7,7 +7,9 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use abi::doorbell::Disturbance;
 use model::scenario::Case as Source;
+use model::scenario::step::SweepSpec;
 
 use crate::diagnose::Space;
 use crate::events::{Case, Environment, EventWriter, Summary, WriteError, convert};
@@ -121,7 +123,7 @@ impl<'a> Recorder<'a> {
         let state = case.verdict().unwrap_or(State::Error);
         if state.is_nonconformant() || state.is_void() {
             let again = self.environment.again(&case.name);
-            let replay = self.sources.get(&result.name).map(|source| source.print());
+            let replay = self.sources.get(&result.name).map(|source| self.as_run(source, result).print());
             case.artefacts = self.folder.keep(result, replay.as_deref(), &again)?;
         }
         self.log.case(&case)?;
@@ -130,6 +132,16 @@ impl<'a> Recorder<'a> {
         self.summary.sweep_points = self.summary.sweep_points.saturating_add(points);
         report(&mut self.reporters, |reporter| reporter.case(&case))?;
         Ok(state)
+    }
+
+    /// The case as it was run: swept in the way that the command line asked for, if it did.
+    fn as_run(&self, source: &Source, result: &CaseResult) -> Source {
+        let named = |name: &String| Disturbance::ALL.into_iter().find(|what| what.name() == name);
+        let asked_for = self.environment.disturbance.as_ref().and_then(named);
+        let own = source.sweep.map(|sweep| sweep.disturbance);
+        let disturbance = asked_for.or(own).unwrap_or(Disturbance::Clobber);
+        let sweep = result.sweep.as_ref().map(|sweep| SweepSpec { kind: sweep.kind, disturbance });
+        Source { sweep, ..source.clone() }
     }
 
     /// Ends: records what ran less often than it was to, if the run was stopped, writes the last line, and lets

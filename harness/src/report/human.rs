@@ -22,7 +22,8 @@ pub struct Human<W> {
     all: bool,
     environment: Environment,
     areas: BTreeMap<String, Area>,
-    skips: BTreeMap<String, Skips>,
+    /// Cases that were not run, by code and reason.
+    skips: BTreeMap<(String, String), u64>,
     groups: Vec<Group>,
     counts: Summary,
 }
@@ -31,13 +32,6 @@ pub struct Human<W> {
 struct Area {
     counts: Summary,
     duration: Duration,
-}
-
-#[derive(Debug, Default)]
-struct Skips {
-    count: u64,
-    /// The first reason given.
-    why: String,
 }
 
 /// Cases that failed alike.
@@ -116,9 +110,8 @@ impl<W: Write> Human<W> {
     }
 
     fn not_run(&mut self) -> io::Result<()> {
-        for (code, skips) in &self.skips {
-            let (count, why) = (skips.count, line(&skips.why));
-            writeln!(self.to, "{WARN}skipped{WARN:#} {count} {}: {why}", line(code))?;
+        for ((code, why), count) in &self.skips {
+            writeln!(self.to, "{WARN}skipped{WARN:#} {count} {}: {}", line(code), line(why))?;
         }
         Ok(())
     }
@@ -203,11 +196,7 @@ impl<W: Write> Reporter for Human<W> {
         match &state {
             State::Pass => {}
             State::Skip(code) => {
-                let skips = self.skips.entry(code.clone()).or_default();
-                skips.count += 1;
-                if skips.why.is_empty() {
-                    skips.why.clone_from(&case.why);
-                }
+                *self.skips.entry((code.clone(), case.why.clone())).or_default() += 1;
             }
             _ => {
                 let alike = self.groups.iter_mut().find(|group| {
