@@ -168,8 +168,9 @@ pub struct Unusable {
 pub enum FindError {
     /// There is none, and none may be provisioned.
     #[error(
-        "no QEMU {oldest} or later: {found}. Provisioning is off (--no-provision or {NO_PROVISION}): allow it, \
-         or install {PROGRAM} {full} or later so that it is on PATH",
+        "no QEMU {oldest} or later: {found}. Provisioning is off: run the same without --no-provision and without \
+         {NO_PROVISION} in the environment, or install {PROGRAM} (`sudo apt-get install qemu-system-arm`; {full} or \
+         later runs everything)",
         oldest = Version::OLDEST,
         full = Version::FULL
     )]

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use model::scenario::Shard;
 
 use crate::options::{Options, SetError, Strategy, TargetKind};
+use crate::qemu::provision;
 
 /// Does a guest's floating-point state hold fast?
 ///
@@ -163,8 +164,17 @@ pub(super) struct ProvisionArgs {
     #[arg(long)]
     pub(super) no_provision: bool,
     /// Fetch the private QEMU from this Debian mirror [default: HOLDFAST_DEBIAN_MIRROR, else this machine's own]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = mirror)]
     pub(super) debian_mirror: Option<String>,
+}
+
+/// Refuses at once what cannot be a mirror, whether or not anything will be fetched.
+fn mirror(text: &str) -> Result<String, String> {
+    if provision::is_address(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("give the address of a Debian mirror, like http://HOST/debian".to_owned())
+    }
 }
 
 /// `--fault`.
@@ -251,6 +261,9 @@ pub(super) enum ListFormat {
 /// `explain`.
 #[derive(Args, Debug)]
 pub(super) struct Explain {
+    /// What to print
+    #[arg(long, default_value = "human")]
+    pub(super) format: PlainFormat,
     /// A case, a scenario, a rule (P-81) or a fault (nv-reload-old)
     #[arg(value_name = "CASE|RULE|FAULT")]
     pub(super) what: String,
@@ -288,7 +301,7 @@ pub(super) struct Mutants {
     pub(super) format: PlainFormat,
 }
 
-/// Formats of `mutants` and `bench`.
+/// Formats of commands that measure or tell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum PlainFormat {
     /// For people
@@ -322,6 +335,9 @@ pub(super) struct Bench {
 /// `doctor`.
 #[derive(Args, Debug)]
 pub(super) struct Doctor {
+    /// What to print
+    #[arg(long, default_value = "human")]
+    pub(super) format: PlainFormat,
     #[command(flatten)]
     pub(super) provision: ProvisionArgs,
 }

@@ -4,10 +4,11 @@ use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
+use serde_json::json;
 
-use super::args::Doctor;
+use super::args::{Doctor, PlainFormat};
 use super::exit::Exit;
-use crate::doctor::{Health, examine};
+use crate::doctor::{Check, Health, Report, Runnable, examine};
 use crate::qemu::Settings;
 
 /// Runs the command. It fails if some target cannot run.
@@ -16,6 +17,11 @@ pub(super) fn run(args: &Doctor, to: &mut dyn Write) -> Result<Exit> {
     settings.provision &= !args.provision.no_provision;
     settings.mirror = args.provision.debian_mirror.clone().or(settings.mirror);
     let report = examine(&settings);
+    let exit = if report.is_healthy() { Exit::Success } else { Exit::Nonconformant };
+    if args.format == PlainFormat::Json {
+        lines(&report, to)?;
+        return Ok(exit);
+    }
     let width = report.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     for check in &report.checks {
         let style = style(check.health);
@@ -32,7 +38,22 @@ pub(super) fn run(args: &Doctor, to: &mut dyn Write) -> Result<Exit> {
         let why = if target.why.is_empty() { String::new() } else { format!(": {}", target.why) };
         writeln!(to, "target {:<10} {style}{runs}{style:#}{why}", target.target.name())?;
     }
-    Ok(if report.is_healthy() { Exit::Success } else { Exit::Nonconformant })
+    Ok(exit)
+}
+
+/// The report as JSON lines.
+fn lines(report: &Report, to: &mut dyn Write) -> Result<()> {
+    for check in &report.checks {
+        let Check { name, health, found, mend } = check;
+        let health = health.name();
+        let line = json!({"type": "check", "name": name, "health": health, "found": found, "mend": mend});
+        writeln!(to, "{line}")?;
+    }
+    for Runnable { target, runs, why } in &report.targets {
+        writeln!(to, "{}", json!({"type": "target", "target": target.name(), "runs": runs, "why": why}))?;
+    }
+    writeln!(to, "{}", json!({"type": "summary", "healthy": report.is_healthy()}))?;
+    Ok(())
 }
 
 const fn style(health: Health) -> Style {

@@ -7,8 +7,10 @@ use abi::fault::Fault;
 use anyhow::{Result, bail};
 use model::rules::{self, Rule};
 use model::scenario::Case;
+use model::scenario::step::Step;
+use serde_json::json;
 
-use super::args::Explain;
+use super::args::{Explain, PlainFormat};
 use super::exit::Exit;
 use crate::suite::{Suite, select};
 
@@ -19,6 +21,9 @@ const NAMES_SHOWN: usize = 12;
 pub(super) fn run(args: &Explain, to: &mut dyn Write) -> Result<Exit> {
     let suite = Suite::embedded()?;
     let what = args.what.as_str();
+    if args.format == PlainFormat::Json {
+        return lines(what, &suite.cases(), to);
+    }
     if let Some(rule) = rules::get(&what.to_ascii_uppercase()) {
         explain_rule(rule, &suite.cases(), to)?;
     } else if let Some(fault) = Fault::ALL.iter().find(|fault| fault.name() == what) {
@@ -40,13 +45,51 @@ pub(super) fn run(args: &Explain, to: &mut dyn Write) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
+/// The same as JSON lines: one for the rule or the fault, or one for each case.
+fn lines(what: &str, cases: &[Arc<Case>], to: &mut dyn Write) -> Result<Exit> {
+    let mut told = Vec::new();
+    let checking = |ids: &[&str]| -> Vec<&str> {
+        let checks = |case: &&Arc<Case>| case.rules.iter().any(|id| ids.contains(&id.as_str()));
+        cases.iter().filter(checks).map(|case| case.name.as_str()).collect()
+    };
+    if let Some(rule) = rules::get(&what.to_ascii_uppercase()) {
+        let Rule { id, text, follows, bugs, area, scope } = rule;
+        told.push(json!({
+            "type": "rule", "id": id, "text": text, "follows": follows, "bugs": bugs, "area": area.name(),
+            "cases": checking(&[*id]), "why_not": scope.why_not(),
+        }));
+    } else if let Some(fault) = Fault::ALL.iter().find(|fault| fault.name() == what) {
+        told.push(json!({
+            "type": "fault", "name": what, "what": fault.what(), "origin": fault.origin(),
+            "rules": fault.rules(), "cases": checking(fault.rules()),
+        }));
+    } else {
+        told.extend(select(cases, &[what.to_owned()]).iter().map(|case| {
+            let step = |step: &Step| format!("{} {}", step.place.name(), step.verb);
+            json!({
+                "type": "case", "name": case.name, "title": case.title, "why": case.why, "path": case.path,
+                "rules": case.rules, "needs": case.needs().to_string(),
+                "steps": case.steps.iter().map(step).collect::<Vec<_>>(),
+            })
+        }));
+    }
+    if told.is_empty() {
+        bail!("no case, rule or fault is called `{what}`");
+    }
+    for line in &told {
+        writeln!(to, "{line}")?;
+    }
+    writeln!(to, "{}", json!({"type": "summary", "told": told.len()}))?;
+    Ok(Exit::Success)
+}
+
 fn explain_case(case: &Case, of: usize, to: &mut dyn Write) -> Result<()> {
     writeln!(to, "{}\n  {}", case.name, case.title)?;
     if of > 1 {
         writeln!(to, "  the first of {of} cases of {}", case.scenario_name)?;
     }
     if let Some(why) = &case.why {
-        writeln!(to, "\nWhy\n  {}", why.trim())?;
+        writeln!(to, "\nWhy\n  {}", why.trim().replace('\n', "\n  "))?;
     }
     let needs = case.needs().to_string();
     writeln!(to, "\nNeeds\n  {}", if needs.is_empty() { "nothing" } else { &needs })?;

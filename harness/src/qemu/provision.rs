@@ -208,7 +208,7 @@ fn prepare<'a>(folder: Option<&'a Path>, mirror: Option<&str>) -> Result<(Host, 
 }
 
 /// Whether a mirror can stand in a line of `sources.list`.
-fn is_address(mirror: &str) -> bool {
+pub fn is_address(mirror: &str) -> bool {
     mirror.split_once(':').is_some_and(|(scheme, rest)| !scheme.is_empty() && rest.starts_with('/'))
         && mirror.chars().all(|c| c.is_ascii_graphic() && c != '[' && c != ']')
 }

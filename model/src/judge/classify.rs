@@ -6,7 +6,7 @@ use super::finding::{FailureClass, LANES_MAX, LaneDiff, Origin, RegisterName};
 use crate::compile::{Item, Program};
 use crate::oracle::file::{Effect, RegisterFile};
 use crate::oracle::fill;
-use crate::oracle::value::{Kind, Slices, Value, cut_at, to_bytes};
+use crate::oracle::value::{Kind, Slices, Value, cut_at, from_bytes, to_bytes};
 
 /// How many generations of somebody else's predicate patterns are tried.
 const FOREIGN_GENERATIONS: u16 = 64;
@@ -157,7 +157,15 @@ fn by_history(
     kind: Kind,
     history: &History,
 ) -> Option<(FailureClass, Option<Origin>)> {
-    let held = |value: &Value| value.clone().observe(vq, seen) && !value.is_open(0);
+    // An old value may have gone through a smaller length since: then it is cut there.
+    let held = |value: &Value| {
+        let as_seen = |cut: &usize| {
+            value.alternatives(vq, 64).iter().any(|old| {
+                to_bytes(kind, &cut_at(&from_bytes(kind, old), *cut), vq) == to_bytes(kind, seen, vq)
+            })
+        };
+        !value.is_open(0) && (value.clone().observe(vq, seen) || (1..vq).any(|cut| as_seen(&cut)))
+    };
     let same = |file: &RegisterFile| match name {
         RegisterName::Z(reg) | RegisterName::V(reg) => held(&file.z[usize::from(reg) % 32]),
         RegisterName::P(reg) => held(&file.p[usize::from(reg) % 16]),
