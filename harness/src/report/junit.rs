@@ -28,6 +28,19 @@ impl<W: Write> Junit<W> {
         let mut report = Report::new("holdfast");
         for (_, mut suite) in std::mem::take(&mut self.areas) {
             suite.add_property(("target", self.environment.target.as_str()));
+            suite.add_property(("suite-version", self.environment.suite_version.as_str()));
+            if let Some(commit) = &self.environment.suite_commit {
+                suite.add_property(("suite-commit", commit.as_str()));
+            }
+            if let Some(emulator) = &self.environment.emulator {
+                suite.add_property(("emulator", emulator.version.as_str()));
+            }
+            if let Some(fault) = &self.environment.fault {
+                suite.add_property(("fault", fault.as_str()));
+            }
+            if let Some(sweep) = &self.environment.sweep {
+                suite.add_property(("sweep", sweep.as_str()));
+            }
             for setting in &self.environment.strategy {
                 if let Some((switch, value)) = setting.split_once('=') {
                     suite.add_property((switch, value));
