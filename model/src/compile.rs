@@ -31,8 +31,8 @@ use crate::oracle::controls::Controls;
 use crate::oracle::exceptions::{Pending, taken};
 use crate::oracle::file::{Effect, RegisterFile};
 use crate::oracle::length::effective_length;
-use crate::scenario::Case;
 use crate::scenario::step::{EretTarget, Expect, GuestSpec, Interrupt, Step, SweepSpec, Verb};
+use crate::scenario::{self, Case};
 use arrive::Resume;
 use hole::Holes;
 
@@ -78,7 +78,7 @@ pub fn compile_steps(
     sweep: Option<SweepSpec>,
 ) -> Result<Program, CompileError> {
     let mut compiler = Compiler::new(guest, steps, machine, sweep);
-    compiler.preconditions()?;
+    compiler.preconditions(steps)?;
     compiler.prologue()?;
     for (index, step) in steps.iter().enumerate() {
         compiler.step = index;
@@ -163,7 +163,12 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn preconditions(&self) -> Result<(), CompileError> {
+    fn preconditions(&self, steps: &[Step]) -> Result<(), CompileError> {
+        // A guest from which FPMR is hidden may be about what its accesses do; any other asks for a CPU that has it.
+        let lacks_fpmr = self.guest.fpmr && !self.machine.features.fpmr;
+        if lacks_fpmr && scenario::Needs::of(self.guest, steps).contains(scenario::Need::Fpmr) {
+            return Err(skip(skip::FEATURE_ABSENT, "the CPU has no FPMR"));
+        }
         if self.machine.features.el2 != self.guest.l1 {
             return Err(skip(skip::NO_EL2, "the machine has no EL2 of the kind that the guest asks for"));
         }

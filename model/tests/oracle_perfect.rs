@@ -777,5 +777,7 @@ fn cases_that_a_machine_cannot_run() {
     machine.hooks.irq = model::machine::IrqSource::None;
     assert_eq!(skipped("L1 pend irq", &machine), abi::skip::NO_HOOK);
     machine.features.fpmr = false;
-    assert_eq!(skipped("L1 fill fpmr", &machine), abi::skip::FEATURE_ABSENT);
+    for text in ["L1 fill fpmr", "L1 touch fpmr", "L1 set fpmr 0", "L1 eret L2\nL2 touch fpmr"] {
+        assert_eq!(skipped(text, &machine), abi::skip::FEATURE_ABSENT, "{text}");
+    }
 }
