@@ -11,7 +11,7 @@ use harness::qemu::machine::{JobEnd, Machine};
 use harness::qemu::{self, Qemu};
 use harness::target::{CaseEnd, Launch, Target, TargetConfig};
 use model::compile::{Program, compile_steps};
-use model::scenario::step::{Cpu, GuestSpec, L1Mode};
+use model::scenario::step::{GuestSpec, L1Mode};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -26,16 +26,7 @@ fn target(qemu: &Qemu, kind: TargetKind, depth: u32) -> Target {
 }
 
 fn guest(l1: Option<L1Mode>, sve: bool) -> GuestSpec {
-    GuestSpec {
-        l1,
-        cpu: Cpu::Max,
-        sve,
-        vl_max: if sve { 512 } else { 128 },
-        fpmr: true,
-        mmu: true,
-        stage2: false,
-        cold: false,
-    }
+    GuestSpec { l1, sve, vl_max: if sve { 512 } else { 128 }, ..GuestSpec::default() }
 }
 
 fn boot(qemu: &Qemu, target: &Target, guest: &GuestSpec) -> Machine {

@@ -334,16 +334,7 @@ mod tests {
     #[test]
     fn bare_has_only_its_own_lengths() {
         let cpu = QemuCpu { cpu: Cpu::Max, sve: true, vl_max: 512, sme: false, fpmr: true, poe: false };
-        let guest = |vl_max| GuestSpec {
-            l1: None,
-            cpu: Cpu::Max,
-            sve: true,
-            vl_max,
-            fpmr: true,
-            mmu: true,
-            stage2: false,
-            cold: false,
-        };
+        let guest = |vl_max| GuestSpec { vl_max, ..GuestSpec::default() };
         assert!(Machine::bare(&cpu, &guest(512)).is_ok());
         assert_eq!(Machine::bare(&cpu, &guest(256)).unwrap_err().code, skip::NO_VECTOR_LENGTH);
         assert!(Machine::reference(&cpu, &guest(256)).is_ok());

@@ -12,19 +12,10 @@ use model::compile::{CompileError, Program, compile_steps};
 use model::judge::{FailureClass, Finding, Judgement, RegisterName, judge};
 use model::machine::{Machine, QemuCpu};
 use model::scenario::parse_step;
-use model::scenario::step::{Cpu as CpuKind, GuestSpec, L1Mode, Step};
+use model::scenario::step::{GuestSpec, L1Mode, Step};
 
 fn guest(l1: Option<L1Mode>) -> GuestSpec {
-    GuestSpec {
-        l1,
-        cpu: CpuKind::Max,
-        sve: true,
-        vl_max: 512,
-        fpmr: true,
-        mmu: true,
-        stage2: l1.is_some(),
-        cold: false,
-    }
+    GuestSpec { l1, stage2: l1.is_some(), ..GuestSpec::default() }
 }
 
 fn machine(guest: &GuestSpec) -> Machine {

@@ -83,16 +83,7 @@ mod tests {
 
     /// A plain guest of 512 bits at most that fills Z0 to Z31 and dumps them.
     fn program() -> Program {
-        let guest = GuestSpec {
-            l1: None,
-            cpu: Cpu::Max,
-            sve: true,
-            vl_max: 512,
-            fpmr: false,
-            mmu: true,
-            stage2: false,
-            cold: false,
-        };
+        let guest = GuestSpec { fpmr: false, ..GuestSpec::default() };
         let cpu = QemuCpu { cpu: Cpu::Max, sve: true, vl_max: 2048, sme: false, fpmr: false, poe: false };
         let set = RegSet { mask: abi::op::mask::Z, all: false };
         let step = |verb, line| Step { place: Place::G, verb, line };

@@ -83,10 +83,7 @@ fn calibrate(
         cpu: config.cpu,
         sve: config.vl_max != 0,
         vl_max: config.vl_max.max(128),
-        fpmr: true,
-        mmu: true,
-        stage2: false,
-        cold: false,
+        ..GuestSpec::default()
     };
     let promised = shared.target.machine(&guest)?;
     let mut program = compile_steps(&guest, &[], &promised, None)?;

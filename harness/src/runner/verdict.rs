@@ -263,16 +263,7 @@ mod tests {
 
     /// A plain guest without SVE that fills V0 to V31 and dumps them.
     fn program() -> Program {
-        let guest = GuestSpec {
-            l1: None,
-            cpu: Cpu::Max,
-            sve: false,
-            vl_max: 128,
-            fpmr: true,
-            mmu: true,
-            stage2: false,
-            cold: false,
-        };
+        let guest = GuestSpec { sve: false, vl_max: 128, ..GuestSpec::default() };
         let cpu = QemuCpu { cpu: Cpu::Max, sve: false, vl_max: 0, sme: false, fpmr: false, poe: false };
         let set = RegSet { mask: mask::Z | mask::V_ONLY, all: false };
         let step = |verb, line| Step { place: Place::G, verb, line };

@@ -113,16 +113,7 @@ mod tests {
     use abi::place::Place;
 
     fn program() -> Program {
-        let guest = GuestSpec {
-            l1: None,
-            cpu: Cpu::Max,
-            sve: true,
-            vl_max: 512,
-            fpmr: true,
-            mmu: true,
-            stage2: false,
-            cold: false,
-        };
+        let guest = GuestSpec::default();
         let cpu = QemuCpu { cpu: Cpu::Max, sve: true, vl_max: 512, sme: false, fpmr: true, poe: false };
         let machine = Machine::reference(&cpu, &guest).unwrap();
         let disturb =

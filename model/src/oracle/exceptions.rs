@@ -238,16 +238,7 @@ mod tests {
 
     fn controls(bits: u64) -> Controls {
         let cpu = QemuCpu { cpu: Cpu::Max, sve: true, vl_max: 512, sme: false, fpmr: true, poe: false };
-        let guest = GuestSpec {
-            l1: Some(L1Mode::Vhe),
-            cpu: Cpu::Max,
-            sve: true,
-            vl_max: 512,
-            fpmr: true,
-            mmu: true,
-            stage2: false,
-            cold: false,
-        };
+        let guest = GuestSpec { l1: Some(L1Mode::Vhe), ..GuestSpec::default() };
         let mut controls = Controls::new(&Machine::reference(&cpu, &guest).unwrap());
         controls.el2.hcr = controls.el2.hcr.written(bits, bits);
         controls

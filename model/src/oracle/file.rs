@@ -350,16 +350,7 @@ mod tests {
 
     fn machine() -> Machine {
         let cpu = QemuCpu { cpu: Cpu::Max, sve: true, vl_max: 2048, sme: false, fpmr: true, poe: false };
-        let guest = GuestSpec {
-            l1: None,
-            cpu: Cpu::Max,
-            sve: true,
-            vl_max: 2048,
-            fpmr: true,
-            mmu: true,
-            stage2: false,
-            cold: false,
-        };
+        let guest = GuestSpec { vl_max: 2048, ..GuestSpec::default() };
         Machine::reference(&cpu, &guest).unwrap()
     }
 

@@ -41,16 +41,7 @@ mod tests {
 
     fn machine(lengths: Lengths) -> Machine {
         let cpu = QemuCpu { cpu: Cpu::Max, sve: true, vl_max: 2048, sme: false, fpmr: true, poe: false };
-        let guest = GuestSpec {
-            l1: Some(L1Mode::Vhe),
-            cpu: Cpu::Max,
-            sve: true,
-            vl_max: 2048,
-            fpmr: true,
-            mmu: true,
-            stage2: false,
-            cold: false,
-        };
+        let guest = GuestSpec { l1: Some(L1Mode::Vhe), vl_max: 2048, ..GuestSpec::default() };
         Machine { lengths, ..Machine::reference(&cpu, &guest).unwrap() }
     }
 

@@ -179,16 +179,7 @@ mod tests {
 
     fn machine(l1: Option<L1Mode>) -> Machine {
         let cpu = QemuCpu { cpu: Cpu::Max, sve: true, vl_max: 512, sme: false, fpmr: true, poe: false };
-        let guest = GuestSpec {
-            l1,
-            cpu: Cpu::Max,
-            sve: true,
-            vl_max: 512,
-            fpmr: true,
-            mmu: true,
-            stage2: false,
-            cold: false,
-        };
+        let guest = GuestSpec { l1, ..GuestSpec::default() };
         Machine::reference(&cpu, &guest).unwrap()
     }
 

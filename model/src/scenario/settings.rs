@@ -166,7 +166,7 @@ mod tests {
         let guest = Settings::default().guest(Family::Nested).unwrap();
         assert_eq!((guest.l1, guest.vl_max, guest.stage2, guest.cold), (Some(L1Mode::Vhe), 512, true, false));
         let guest = Settings::default().guest(Family::Plain).unwrap();
-        assert_eq!((guest.l1, guest.vl_max, guest.stage2, guest.mmu), (None, 512, false, true));
+        assert_eq!(guest, GuestSpec::default());
         let guest = Settings { sve: Some(false), ..Settings::default() }.guest(Family::Plain).unwrap();
         assert_eq!((guest.sve, guest.vl_max), (false, 128));
     }

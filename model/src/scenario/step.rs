@@ -217,6 +217,22 @@ pub struct GuestSpec {
     pub cold: bool,
 }
 
+/// A plain guest that asks for nothing: what a scenario without an L1 and without `[machine]` gets.
+impl Default for GuestSpec {
+    fn default() -> Self {
+        Self {
+            l1: None,
+            cpu: Cpu::Max,
+            sve: true,
+            vl_max: 512,
+            fpmr: true,
+            mmu: true,
+            stage2: false,
+            cold: false,
+        }
+    }
+}
+
 /// HCR_EL2.E2H of L1.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum L1Mode {
