@@ -13,6 +13,11 @@ use std::process::{Command, ExitCode, Stdio};
 /// The FP registers are state under test: compiled code must not touch them.
 const TARGET: &str = "aarch64-unknown-none-softfloat";
 const PROFILE: &str = "image";
+/// What an arm64 Linux host runs, and what is `/init` of an emulated one: static, and linked without a C toolchain.
+const AGENT_TARGET: &str = "aarch64-unknown-linux-musl";
+const AGENT_PROFILE: &str = "agent";
+/// Set in the build of the agent: where the images are that this one built.
+const IMAGES: &str = "HOLDFAST_IMAGES";
 /// What an image is made from, relative to the workspace.
 const INPUTS: [&str; 8] = [
     "abi",
@@ -24,6 +29,8 @@ const INPUTS: [&str; 8] = [
     "Cargo.toml",
     "rust-toolchain.toml",
 ];
+/// What the agent is made from beside these.
+const AGENT_INPUTS: [&str; 2] = ["harness", "model"];
 /// Variables of cargo that say where packages come from; all others describe the outer build.
 const CARGO_KEPT: [&str; 7] = [
     "CARGO_HOME",
@@ -43,6 +50,13 @@ struct Build {
     package: &'static str,
     binary: &'static str,
     features: &'static str,
+}
+
+impl Build {
+    /// The name of its ELF file in the folder of images.
+    fn elf(&self) -> String {
+        format!("{}.elf", self.name.to_lowercase())
+    }
 }
 
 const BUILDS: [Build; 3] = [
@@ -73,17 +87,25 @@ fn run() -> Result<()> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
     println!("cargo::rerun-if-changed=build.rs");
-    for input in INPUTS {
+    println!("cargo::rerun-if-env-changed={IMAGES}");
+    let is_agent = env::var("TARGET")? == AGENT_TARGET;
+    for input in INPUTS.into_iter().chain(AGENT_INPUTS.into_iter().filter(|_| !is_agent)) {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
 
     if let Some(commit) = commit(root) {
         println!("cargo::rustc-env=HOLDFAST_COMMIT={commit}");
     }
-    provide_target()?;
+    let given = env::var_os(IMAGES).map(PathBuf::from);
+    if given.is_none() {
+        provide_target(TARGET)?;
+    }
     let mut images = String::new();
     for build in &BUILDS {
-        let elf = image(build, root, &out)?;
+        let elf = match &given {
+            Some(folder) => folder.join(build.elf()),
+            None => image(build, root, &out)?,
+        };
         writeln!(
             images,
             "/// `{}`{}.\npub static {}: &[u8] = &Aligned(*include_bytes!({elf:?})).0;",
@@ -92,6 +114,13 @@ fn run() -> Result<()> {
             build.name
         )?;
     }
+    // The agent is itself what would be embedded.
+    let agent = if is_agent { None } else { Some(agent(root, &out)?) };
+    let bytes = agent.map_or_else(|| "None".to_owned(), |elf| format!("Some(include_bytes!({elf:?}))"));
+    writeln!(
+        images,
+        "/// `holdfast` for arm64 Linux, static; none in that very program.\npub static AGENT: Option<&[u8]> = {bytes};"
+    )?;
     fs::write(out.join("images.rs"), images)?;
     fs::write(out.join("suites.rs"), suites(&root.join("suites"))?)?;
     Ok(())
@@ -124,20 +153,20 @@ fn commit(root: &Path) -> Option<String> {
     Some(commit.trim().to_owned()).filter(|commit| output.status.success() && !commit.is_empty())
 }
 
-/// Adds the bare-metal target to the toolchain if it is not there.
-fn provide_target() -> Result<()> {
+/// Adds a target to the toolchain if it is not there.
+fn provide_target(target: &str) -> Result<()> {
     let rustc = env::var("RUSTC")?;
-    let output = Command::new(&rustc).args(["--print", "target-libdir", "--target", TARGET]).output()?;
+    let output = Command::new(&rustc).args(["--print", "target-libdir", "--target", target]).output()?;
     let libdir = PathBuf::from(String::from_utf8(output.stdout)?.trim());
     if output.status.success() && libdir.is_dir() {
         return Ok(());
     }
-    let mend = format!("run `rustup target add {TARGET}` in this folder");
-    match Command::new("rustup").args(["target", "add", TARGET]).stdout(Stdio::null()).status() {
+    let mend = format!("run `rustup target add {target}` in this folder");
+    match Command::new("rustup").args(["target", "add", target]).stdout(Stdio::null()).status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("cannot add the Rust target {TARGET} ({status}): {mend}").into()),
+        Ok(status) => Err(format!("cannot add the Rust target {target} ({status}): {mend}").into()),
         Err(error) => Err(format!(
-            "the Rust target {TARGET} is missing and rustup cannot be started ({error}): install rustup, \
+            "the Rust target {target} is missing and rustup cannot be started ({error}): install rustup, \
              then {mend}"
         )
         .into()),
@@ -168,13 +197,49 @@ fn image(build: &Build, root: &Path, out: &Path) -> Result<PathBuf> {
         // Of code from elsewhere that was inlined; whose home it was is nobody's business.
         format!("--remap-path-prefix={}=cargo", cargo_home().display()),
     ];
-    let mut cargo = Command::new(env::var("CARGO")?);
+    let mut cargo = cargo(root, &rustflags)?;
     cargo
-        .current_dir(root)
-        .args(["build", "--quiet", "--locked", "--profile", PROFILE, "--target", TARGET])
+        .args(["--profile", PROFILE, "--target", TARGET])
         .args(["--package", build.package, "--bin", build.binary, "--features", build.features])
         .arg("--target-dir")
         .arg(&target_dir);
+    built(cargo, &format!("the image of {}", build.package))?;
+    let elf = out.join(build.elf());
+    let built = target_dir.join(TARGET).join(PROFILE).join(build.binary);
+    fs::copy(&built, &elf).map_err(|error| format!("cannot copy {}: {error}", built.display()))?;
+    Ok(elf)
+}
+
+/// Builds this very program for arm64 Linux, with the images that are already there.
+fn agent(root: &Path, out: &Path) -> Result<PathBuf> {
+    provide_target(AGENT_TARGET)?;
+    // Beside the outer builds, whose profiles and checks then share it: <target>/<profile>/build/<package>/out.
+    let target_dir = out.ancestors().nth(4).unwrap_or(out).join("agent");
+    let rustflags = [
+        "-Clinker=rust-lld".to_owned(),
+        "-Clink-self-contained=yes".to_owned(),
+        "-Ctarget-feature=+crt-static".to_owned(),
+        format!("--remap-path-prefix={}=.", root.display()),
+        format!("--remap-path-prefix={}=cargo", cargo_home().display()),
+    ];
+    let mut cargo = cargo(root, &rustflags)?;
+    cargo
+        .args(["--profile", AGENT_PROFILE, "--target", AGENT_TARGET])
+        .args(["--package", "harness", "--bin", "holdfast"])
+        .arg("--target-dir")
+        .arg(&target_dir)
+        .env(IMAGES, out);
+    built(cargo, "holdfast for arm64 Linux")?;
+    let elf = out.join("agent.elf");
+    let built = target_dir.join(AGENT_TARGET).join(AGENT_PROFILE).join("holdfast");
+    fs::copy(&built, &elf).map_err(|error| format!("cannot copy {}: {error}", built.display()))?;
+    Ok(elf)
+}
+
+/// A build by a cargo that knows nothing of the outer one.
+fn cargo(root: &Path, rustflags: &[String]) -> Result<Command> {
+    let mut cargo = Command::new(env::var("CARGO")?);
+    cargo.current_dir(root).args(["build", "--quiet", "--locked"]);
     for (key, _) in env::vars_os() {
         let Some(name) = key.to_str() else { continue };
         let of_outer_build = (name.starts_with("CARGO")
@@ -187,20 +252,16 @@ fn image(build: &Build, root: &Path, out: &Path) -> Result<PathBuf> {
         }
     }
     cargo.env("CARGO_ENCODED_RUSTFLAGS", rustflags.join("\u{1f}"));
+    Ok(cargo)
+}
 
+/// Runs a build; what it prints is shown only if it fails.
+fn built(mut cargo: Command, what: &str) -> Result<()> {
     let output = cargo.output()?;
-    if !output.status.success() {
-        return Err(format!(
-            "cannot build the image of {}\n{}",
-            build.package,
-            String::from_utf8_lossy(&output.stderr)
-        )
-        .into());
+    if output.status.success() {
+        return Ok(());
     }
-    let built = target_dir.join(TARGET).join(PROFILE).join(build.binary);
-    let elf = out.join(format!("{}.elf", build.name.to_lowercase()));
-    fs::copy(&built, &elf).map_err(|error| format!("cannot copy {}: {error}", built.display()))?;
-    Ok(elf)
+    Err(format!("cannot build {what}\n{}", String::from_utf8_lossy(&output.stderr)).into())
 }
 
 /// The table of the embedded scenario files, sorted by name.

@@ -1,7 +1,7 @@
 //! Everything that needs assembly, and the pure decoders.
 //!
 //! The hypervisor's routines (`hyp`) and the payload's (`payload`) are separate code on purpose: the one
-//! is checked by the other. Only `sysreg` and the pure [`esr`] serve both.
+//! is checked by the other. Only `sysreg` and the pure [`esr`] serve both. `host` is for processes of a Linux host.
 #![no_std]
 
 pub mod esr;
@@ -14,5 +14,7 @@ pub mod boot;
 pub mod hyp;
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
 pub mod payload;
-#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+#[cfg(all(target_arch = "aarch64", target_os = "linux"))]
+pub mod host;
+#[cfg(target_arch = "aarch64")]
 pub mod semihosting;

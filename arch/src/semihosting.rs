@@ -1,7 +1,9 @@
-//! Semihosting: the control channel between an image at its machine's highest level and the harness.
+//! Semihosting: the control channel between the harness and what runs in its machine: an image at the highest level,
+//! or a process of an emulated host.
 //!
-//! QEMU carries the calls out at `HLT #0xf000`, through the translation in force. Bytes of [`Console`] are
-//! QEMU's own standard input and output, and a read blocks the whole machine until a byte is there.
+//! QEMU carries the calls out at `HLT #0xf000`, through the translation in force: memory that a call reads or writes
+//! has to be mapped and, if written, writable at once. Bytes of [`Console`] are QEMU's own standard input and output,
+//! and a read blocks the whole machine until a byte is there.
 
 use core::arch::asm;
 use core::ffi::CStr;
@@ -11,6 +13,7 @@ const SYS_CLOSE: u64 = 0x02;
 const SYS_WRITE0: u64 = 0x04;
 const SYS_WRITE: u64 = 0x05;
 const SYS_READ: u64 = 0x06;
+const SYS_SEEK: u64 = 0x0a;
 const SYS_EXIT_EXTENDED: u64 = 0x20;
 /// ADP_Stopped_ApplicationExit: the reason that makes the second word an exit code.
 const APPLICATION_EXIT: u64 = 0x2_0026;
@@ -64,6 +67,45 @@ impl Console {
         let args = [self.0, bytes.as_ptr().expose_provenance() as u64, bytes.len() as u64];
         // SAFETY: SYS_WRITE reads its arguments and the bytes, both alive here.
         unsafe { call(SYS_WRITE, args.as_ptr().expose_provenance() as u64) };
+    }
+}
+
+/// A file of the machine that QEMU runs on.
+#[derive(Clone, Copy, Debug)]
+pub struct File(u64);
+
+impl File {
+    /// Opens a file for reading and writing. `None` without semihosting of target `native`, or if QEMU cannot.
+    #[must_use]
+    pub fn open(path: &CStr) -> Option<Self> {
+        /// ISO C's "r+b".
+        const READ_WRITE: u64 = 3;
+        let args = [path.as_ptr().expose_provenance() as u64, READ_WRITE, path.count_bytes() as u64];
+        // SAFETY: SYS_OPEN reads its arguments and the name, both alive here.
+        let handle = unsafe { call(SYS_OPEN, args.as_ptr().expose_provenance() as u64) };
+        (handle.cast_signed() >= 0).then_some(Self(handle))
+    }
+
+    /// Reads all of `to` from `offset` on. False if the file is shorter, or on an error.
+    #[must_use]
+    pub fn read_at(self, offset: u64, to: &mut [u8]) -> bool {
+        let args = [self.0, to.as_mut_ptr().expose_provenance() as u64, to.len() as u64];
+        // SAFETY: SYS_READ writes at most the bytes of `to`.
+        self.seek(offset) && unsafe { call(SYS_READ, args.as_ptr().expose_provenance() as u64) } == 0
+    }
+
+    /// Writes all of `from` at `offset`. False on an error.
+    #[must_use]
+    pub fn write_at(self, offset: u64, from: &[u8]) -> bool {
+        let args = [self.0, from.as_ptr().expose_provenance() as u64, from.len() as u64];
+        // SAFETY: SYS_WRITE reads its arguments and the bytes, all alive here.
+        self.seek(offset) && unsafe { call(SYS_WRITE, args.as_ptr().expose_provenance() as u64) } == 0
+    }
+
+    fn seek(self, offset: u64) -> bool {
+        let args = [self.0, offset];
+        // SAFETY: SYS_SEEK reads its arguments.
+        unsafe { call(SYS_SEEK, args.as_ptr().expose_provenance() as u64) == 0 }
     }
 }
 

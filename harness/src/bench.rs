@@ -196,7 +196,7 @@ impl Bench {
         let config = self.target.machine_config(&self.case.guest, abi::doorbell::Sweep::Off);
         let memory = Machine::new_memory()?;
         self.target.load(&memory)?;
-        Ok(Machine::start(qemu, &config, memory)?)
+        Ok(Machine::start(&(qemu, config), memory)?)
     }
 
     fn row(&self, machine: &mut Machine, stop: &AtomicBool) -> Result<Row, BenchError> {

@@ -23,6 +23,10 @@ use exit::Exit;
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
+    #[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+    if std::process::id() == 1 {
+        crate::vmm::init();
+    }
     let cli = Cli::parse();
     writes_fail();
     let mut out = anstream::AutoStream::auto(io::stdout());
@@ -32,6 +36,10 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args, &mut out),
         Command::Replay(args) => run::replay(args),
         Command::Report(args) => report::run(args, &mut out),
+        #[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+        Command::Agent(args) => return crate::vmm::serve(&args.mail),
+        #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+        Command::Agent(_) => Err(anyhow::anyhow!("only an arm64 Linux host has a KVM to drive")),
         Command::Mutants(args) => mutants::run(args, &mut out),
         Command::Bench(args) => bench::run(args, &mut out),
         Command::Doctor(args) => doctor::run(args, &mut out),

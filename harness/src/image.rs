@@ -192,6 +192,12 @@ impl Image {
             .expect("`parse` refuses an image without data")
     }
 
+    /// What of it is loaded: the offset and the length of each segment's bytes, the data last.
+    pub fn parts(&self) -> impl Iterator<Item = (u64, u64)> {
+        let of = |writable| self.segments.iter().filter(move |segment| segment.writable == writable);
+        of(false).chain(of(true)).map(|segment| (segment.address, segment.bytes.len() as u64))
+    }
+
     /// Writes all of the image into guest memory that still is zero, at `base`.
     ///
     /// # Errors

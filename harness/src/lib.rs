@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`suite`], [`expectations`] | the scenarios that are part of this program, and what is known not to pass |
 //! | [`options`], [`target`], [`image`], [`memory`], [`qemu`], [`limits`] | what runs the payload, and how |
+//! | [`kvm`], `vmm` | Linux KVM as the hypervisor under test: from any host; on an arm64 one |
 //! | [`runner`], [`result`], [`window`] | many cases on few machines; what each gave; how long a sweep's windows are |
 //! | [`recorder`], [`events`], [`run_folder`] | what a run leaves: one log, written once |
 //! | [`report`], [`diagnose`] | reports as functions of the log; addresses, syndromes and traces in words |
@@ -19,6 +20,7 @@ pub mod doctor;
 pub mod events;
 pub mod expectations;
 pub mod image;
+pub mod kvm;
 pub mod limits;
 pub mod memory;
 pub mod options;
@@ -31,4 +33,6 @@ pub mod run_folder;
 pub mod runner;
 pub mod suite;
 pub mod target;
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+pub mod vmm;
 pub mod window;

@@ -16,6 +16,12 @@ pub const CONSOLE: usize = 64 << 10;
 /// How long a machine may take from its start to the end of its first job. Not scaled: nothing is known yet.
 pub const BOOT: Duration = Duration::from_secs(30);
 
+/// How long an emulated host may take to boot: some three seconds for a distribution's kernel on a quiet machine.
+pub const BOOT_HOST: Duration = Duration::from_secs(120);
+
+/// What the calibration job takes on such a host: a VM is made, run, and taken down.
+pub const CALIBRATION_VM: Duration = Duration::from_millis(12);
+
 /// What the calibration job takes on the machine that the other limits were measured on.
 pub const CALIBRATION_NOMINAL: Duration = Duration::from_micros(300);
 

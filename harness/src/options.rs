@@ -6,6 +6,8 @@ use abi::doorbell::{Disturbance, Sweep};
 use abi::fault::Fault;
 use abi::hyp::{Nested, Restore, Upper};
 
+use crate::kvm::boot::Host;
+
 /// What runs the payload.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum TargetKind {
@@ -13,11 +15,15 @@ pub enum TargetKind {
     Reference,
     /// QEMU TCG with the payload at real EL2 and no hypervisor at all.
     Bare,
+    /// The KVM of this arm64 host.
+    Kvm,
+    /// The KVM of a real arm64 kernel that boots in QEMU TCG.
+    KvmQemu,
 }
 
 impl TargetKind {
     /// Every target.
-    pub const ALL: [Self; 2] = [Self::Reference, Self::Bare];
+    pub const ALL: [Self; 4] = [Self::Reference, Self::Bare, Self::Kvm, Self::KvmQemu];
 
     /// The name on the command line and in reports.
     #[must_use]
@@ -25,7 +31,15 @@ impl TargetKind {
         match self {
             Self::Reference => "reference",
             Self::Bare => "bare",
+            Self::Kvm => "kvm",
+            Self::KvmQemu => "kvm-qemu",
         }
+    }
+
+    /// Whether it is Linux KVM.
+    #[must_use]
+    pub const fn is_kvm(self) -> bool {
+        matches!(self, Self::Kvm | Self::KvmQemu)
     }
 
     /// The target with this name, if there is one.
@@ -127,6 +141,8 @@ pub struct Options {
     pub target: TargetKind,
     /// The reference hypervisor's switches; without meaning on other targets.
     pub strategy: Strategy,
+    /// The emulated host of `kvm-qemu`.
+    pub host: Option<Host>,
     /// How many copies of the reference hypervisor lie below the payload, from 1.
     pub depth: u32,
     /// Sweeps every case in this way, whatever its file says; `None` leaves it to the file.
@@ -152,6 +168,7 @@ impl Default for Options {
         Self {
             target: TargetKind::Reference,
             strategy: Strategy::default(),
+            host: None,
             depth: 1,
             sweep: None,
             disturbance: None,

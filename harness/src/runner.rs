@@ -30,6 +30,7 @@ use crate::qemu::command::MachineConfig;
 use crate::result::{CaseResult, Progress, State};
 use crate::target::Target;
 use queue::Queue;
+pub use ready::{Booted, StartError, ask};
 pub use tolerance::Tolerance;
 
 /// How the cases of a run are swept.
@@ -163,6 +164,7 @@ pub struct Runner {
     plan: Plan,
     target: Target,
     qemu: Qemu,
+    spare: Mutex<Option<Booted>>,
 }
 
 /// What a run came to, apart from its results.
@@ -181,6 +183,8 @@ struct Shared<'a> {
     plan: &'a Plan,
     target: &'a Target,
     qemu: &'a Qemu,
+    /// A machine that was started before the run, for the first worker who can use it.
+    spare: &'a Mutex<Option<Booted>>,
     stop: &'a AtomicBool,
     queue: Mutex<Queue>,
     /// The number of the next machine.
@@ -193,7 +197,13 @@ impl Runner {
     /// A runner. Starts nothing.
     #[must_use]
     pub fn new(plan: Plan, target: Target, qemu: Qemu) -> Self {
-        Self { plan, target, qemu }
+        Self { plan, target, qemu, spare: Mutex::new(None) }
+    }
+
+    /// The same, whose first machine has been started already.
+    #[must_use]
+    pub fn with(self, booted: Option<Booted>) -> Self {
+        Self { spare: Mutex::new(booted), ..self }
     }
 
     /// The plan.
@@ -226,6 +236,7 @@ impl Runner {
             plan: &self.plan,
             target: &self.target,
             qemu: &self.qemu,
+            spare: &self.spare,
             stop,
             queue: Mutex::new(Queue::new(queued)),
             machines: AtomicU32::new(0),

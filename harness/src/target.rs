@@ -1,25 +1,31 @@
 //! Targets: what runs the payload, and what it can be asked for.
 //!
-//! A target is a stack of bare-metal images in one machine: the payload alone (`bare`), or reference
-//! hypervisors below it (`reference`). It says what machine a case sees before anything runs, it lays a job out
+//! A target is a stack of bare-metal images in one machine: the payload alone (`bare`), reference hypervisors below it
+//! (`reference`), or a Linux host whose VMM stands in the place of one (`kvm`, `kvm-qemu`). It says what machine a case sees before anything runs, it lays a job out
 //! in guest memory, and it reads the outcome back.
 
 mod job;
+mod kvm;
 mod outcome;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use abi::doorbell::Sweep;
 use model::machine::{IrqSource, Machine, QemuCpu, Unavailable};
 use model::scenario::step::{Cpu, GuestSpec};
 
 use crate::image::{Image, ImageError, embedded};
+use crate::kvm::boot::Host;
+use crate::kvm::mailbox;
+use crate::limits;
 use crate::memory::{GuestMemory, OutOfRange};
 use crate::options::{Options, Strategy, TargetKind};
 use crate::qemu::Version;
 use crate::qemu::command::{MachineConfig, SLOTS, slot};
 
 pub use job::{Launch, SweepRun};
+pub use kvm::Kvm;
 pub use outcome::{CaseEnd, Outcome, OutcomeError, Ring};
 
 /// What a target is to be like. Everything but the machine's configuration is a parameter of each job.
@@ -45,6 +51,8 @@ pub struct TargetConfig {
     pub preempt_ticks: u64,
     /// Time passes by instructions, also for cases that do not need it.
     pub icount: bool,
+    /// The emulated host of `kvm-qemu`.
+    pub host: Option<Host>,
 }
 
 impl TargetConfig {
@@ -62,6 +70,7 @@ impl TargetConfig {
             demand_map: false,
             preempt_ticks: 0,
             icount: false,
+            host: options.host.clone(),
         }
     }
 }
@@ -101,8 +110,6 @@ pub struct Layer {
     pub image: Arc<Image>,
     /// The address that it is loaded at.
     pub base: u64,
-    /// The address of its [`abi::hyp::HypJob`]; none for the payload.
-    hyp_job: Option<u64>,
 }
 
 /// A target: images, and where they lie. Shared by all machines of a run.
@@ -110,8 +117,12 @@ pub struct Layer {
 pub struct Target {
     config: TargetConfig,
     version: Version,
-    /// From the outermost hypervisor to the payload.
+    /// From the outermost hypervisor of ours to the payload.
     layers: Vec<Layer>,
+    /// The address of each hypervisor's [`abi::hyp::HypJob`], the outermost first; that of a VMM is in its mailbox.
+    hyp_jobs: Vec<u64>,
+    /// Linux KVM, if that is below.
+    kvm: Option<Kvm>,
     /// The address of the job area and its length.
     job_area: (u64, u64),
     /// The address of the two hole pages.
@@ -126,30 +137,35 @@ impl Target {
     /// If the configuration makes no sense, or an image cannot be used.
     pub fn new(config: TargetConfig, version: Version) -> Result<Self, TargetError> {
         let hypervisors = match config.kind {
-            TargetKind::Bare => 0,
+            TargetKind::Bare | TargetKind::Kvm | TargetKind::KvmQemu => 0,
             TargetKind::Reference if (1..SLOTS).contains(&config.depth) => config.depth,
             TargetKind::Reference => return Err(TargetError::Depth { depth: config.depth }),
         };
         if config.faults && hypervisors == 0 {
             return Err(TargetError::Fault);
         }
-        let mut layers = Vec::new();
+        let (mut layers, mut hyp_jobs) = (Vec::new(), Vec::new());
         if hypervisors > 0 {
             let elf = if config.faults { embedded::REFERENCE_HYP_FAULTS } else { embedded::REFERENCE_HYP };
             let image = Arc::new(Image::parse("reference-hyp", elf)?);
             let symbol = image.symbol(abi::hyp::SYMBOL)?;
             for number in 0..hypervisors {
                 let base = slot(number);
-                layers.push(Layer { image: Arc::clone(&image), base, hyp_job: Some(base + symbol) });
+                layers.push(Layer { image: Arc::clone(&image), base });
+                hyp_jobs.push(base + symbol);
             }
         }
         let payload = Image::parse("scenario", embedded::SCENARIO)?;
-        let base = slot(hypervisors);
+        let kvm = config.kind.is_kvm().then(|| Kvm::new(config.host.clone()));
+        if kvm.is_some() {
+            hyp_jobs.push(mailbox::HYP_JOB);
+        }
+        let base = slot(if kvm.is_some() { 1 } else { hypervisors });
         let (start, end) = (payload.symbol(abi::job::SYMBOL)?, payload.symbol("__job_end")?);
         let job_area = (base + start, end.saturating_sub(start));
         let hole = base + payload.symbol(abi::job::HOLE_SYMBOL)?;
-        layers.push(Layer { image: Arc::new(payload), base, hyp_job: None });
-        Ok(Self { config, version, layers, job_area, hole })
+        layers.push(Layer { image: Arc::new(payload), base });
+        Ok(Self { config, version, layers, hyp_jobs, kvm, job_area, hole })
     }
 
     /// What it was made from.
@@ -176,6 +192,12 @@ impl Target {
         self.hole
     }
 
+    /// Linux KVM, if that is what runs the payload.
+    #[must_use]
+    pub fn kvm(&self) -> Option<&Kvm> {
+        self.kvm.as_ref()
+    }
+
     /// The machine that a guest of this target sees, from configuration alone.
     ///
     /// # Errors
@@ -194,6 +216,10 @@ impl Target {
         };
         match self.config.kind {
             TargetKind::Bare => Machine::bare(&cpu, guest),
+            TargetKind::Kvm | TargetKind::KvmQemu => self.kvm.as_ref().map_or_else(
+                || Err(Unavailable { code: abi::skip::NO_HOOK, why: "there is no KVM".to_owned() }),
+                |kvm| kvm.machine(guest),
+            ),
             TargetKind::Reference => Machine::reference(&cpu, guest).map(|mut machine| {
                 if self.config.depth > 1 {
                     // The doorbell's interrupts and resets are for the hypervisor above the outermost one, which
@@ -220,6 +246,14 @@ impl Target {
                 sme: false,
                 icount,
             },
+            // A host has what its user gives it; guests differ in nothing that asks for another one but the set of lengths.
+            TargetKind::Kvm | TargetKind::KvmQemu => MachineConfig {
+                el2: true,
+                cpu: if guest.sve { guest.cpu } else { Cpu::Max },
+                vl_max: VL_MAX,
+                sme: true,
+                icount: false,
+            },
             // The hypervisor limits: the machine has everything, so that there is something to hide.
             TargetKind::Reference => MachineConfig {
                 el2: true,
@@ -231,10 +265,16 @@ impl Target {
         }
     }
 
+    /// What the calibration job takes on the machine that limits are set for.
+    #[must_use]
+    pub fn calibration(&self) -> Duration {
+        if self.kvm.is_some() { limits::CALIBRATION_VM } else { limits::CALIBRATION_NOMINAL }
+    }
+
     /// Whether cases can be swept.
     #[must_use]
     pub fn sweeps(&self) -> bool {
-        self.config.kind == TargetKind::Reference
+        self.config.kind != TargetKind::Bare
     }
 
     /// Fills a new machine's memory: every image, and for the one that boots that it is to wait for a job.
@@ -247,8 +287,10 @@ impl Target {
             layer.image.load(memory, layer.base)?;
         }
         memory.write_value(self.job_area.0, &self.idle_header())?;
-        if let Some(address) = self.layers.first().and_then(|layer| layer.hyp_job) {
-            memory.write_value(address, &job::idle_hypervisor())?;
+        if self.kvm.is_some() {
+            memory.write_value(mailbox::ADDRESS, &self.greeting())?;
+        } else if let Some(address) = self.hyp_jobs.first() {
+            memory.write_value(*address, &job::idle_hypervisor())?;
         }
         Ok(())
     }

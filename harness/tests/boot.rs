@@ -33,7 +33,7 @@ fn boot(qemu: &Qemu, target: &Target, guest: &GuestSpec) -> Machine {
     let config = target.machine_config(guest, abi::doorbell::Sweep::Off);
     let memory = Machine::new_memory().unwrap();
     target.load(&memory).unwrap();
-    Machine::start(qemu, &config, memory).unwrap()
+    Machine::start(&(qemu, config), memory).unwrap()
 }
 
 /// The program of a scenario without steps.

@@ -213,6 +213,36 @@ pub struct QemuCpu {
     pub poe: bool,
 }
 
+/// What a hypervisor claims of one kind of guest, by its ID registers and its interface.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Claimed {
+    /// The vector lengths that it can give; empty without SVE.
+    pub lengths: Lengths,
+    /// FEAT_FPMR.
+    pub fpmr: bool,
+    /// FEAT_FPMR can be hidden.
+    pub fpmr_hides: bool,
+    /// FEAT_S1POE.
+    pub poe: bool,
+    /// FEAT_PAuth.
+    pub pauth: bool,
+    /// FEAT_FPACCOMBINE.
+    pub fpac_combined: bool,
+    /// FEAT_AFP.
+    pub afp: bool,
+}
+
+/// What is known of the CPU under a hypervisor that is not ours.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Substrate {
+    /// It is QEMU's, with QEMU's quirks.
+    pub qemu: bool,
+    /// It has SVE.
+    pub sve: bool,
+    /// It has SME.
+    pub sme: bool,
+}
+
 /// Why a machine cannot be had.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{why}")]
@@ -276,6 +306,70 @@ impl Machine {
         machine.quirks.sve_is_hidden = cpu.sve && !guest.sve;
         machine.quirks.sme_is_hidden = cpu.sme;
         Ok(machine)
+    }
+
+    /// The payload as a guest of Linux KVM, by what that claims.
+    ///
+    /// # Errors
+    ///
+    /// The guest asks for more, or for less, than KVM can give.
+    pub fn kvm(claimed: &Claimed, cpu: Substrate, guest: &GuestSpec) -> Result<Self, Unavailable> {
+        let absent = |why: &str| Unavailable { code: skip::FEATURE_ABSENT, why: why.into() };
+        let vq_max = u8::try_from(guest.vl_max / 128).unwrap_or(u8::MAX);
+        let lengths = Lengths::new(claimed.lengths.iter().filter(|vq| guest.sve && *vq <= vq_max));
+        if guest.sve && claimed.lengths.max().is_none() {
+            return Err(absent("KVM has no SVE for such a guest"));
+        }
+        if guest.sve && lengths != Lengths::of_cpu(guest.cpu, guest.vl_max) {
+            let has: Vec<String> = claimed.lengths.iter().map(|vq| (u32::from(vq) * 128).to_string()).collect();
+            let why = format!("KVM has the vector lengths {} bits, not those of the guest", has.join(", "));
+            return Err(Unavailable { code: skip::NO_VECTOR_LENGTH, why });
+        }
+        if claimed.fpmr && !guest.fpmr && !claimed.fpmr_hides {
+            return Err(absent("KVM cannot hide FPMR"));
+        }
+        let fpmr = claimed.fpmr && guest.fpmr;
+        let nested = guest.l1.is_some();
+        Ok(Self {
+            features: Features {
+                sve: guest.sve,
+                sme: false,
+                fpmr,
+                poe: claimed.poe,
+                pauth: claimed.pauth,
+                fpac_combined: claimed.fpac_combined,
+                el2: guest.l1,
+            },
+            lengths,
+            writable: Writable {
+                fpcr: FPCR_WRITABLE | if claimed.afp { FPCR_WRITABLE_AFP } else { 0 },
+                fpsr: FPSR_WRITABLE,
+                fpmr: if fpmr { FPMR_WRITABLE } else { 0 },
+            },
+            // KVM_ARM_VCPU_INIT zeroes them (rule P-13).
+            fp_reset: FpReset::Zero,
+            zcr_reset: 0,
+            hooks: Hooks {
+                doorbell: true,
+                // A guest with EL2 does not run without KVM's GIC, which then owns the interrupt lines.
+                irq: if nested { IrqSource::Gic } else { IrqSource::Doorbell },
+                serror: true,
+                reset: true,
+                smccc: true,
+                tsc: true,
+            },
+            quirks: Quirks {
+                zcr_checks_fpen: cpu.qemu,
+                first_fault_stops_at_page: cpu.qemu,
+                zcr_el12_is_memory: guest.l1 == Some(L1Mode::Vhe),
+                zcr_el2_is_emulated: nested,
+                sve_is_hidden: cpu.sve && !guest.sve,
+                // KVM does not trap CPACR_EL1 of a plain guest.
+                hidden_zen_reaches_cpu: cpu.sve && !guest.sve,
+                sme_is_hidden: cpu.sme,
+                eret_sets_no_event: false,
+            },
+        })
     }
 
     fn qemu(cpu: &QemuCpu, guest: &GuestSpec) -> Result<Self, Unavailable> {

@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use abi::doorbell::{Disturbance, Sweep};
 use abi::fault::Fault;
 use abi::hyp::{Nested, Restore};
@@ -9,6 +11,7 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use model::scenario::Shard;
 
+use crate::kvm::boot::{Host, KvmMode};
 use crate::options::{Options, SetError, Strategy, TargetKind};
 use crate::qemu::provision;
 
@@ -48,6 +51,9 @@ pub(super) enum Command {
     Replay(Replay),
     /// Render the event log of a run that is over
     Report(Report),
+    /// The process that drives KVM for a run
+    #[command(hide = true)]
+    Agent(Agent),
     /// Run the suite against each fault of the reference hypervisor: which does it notice?
     #[command(after_help = MUTANTS_EXAMPLES)]
     Mutants(Mutants),
@@ -131,6 +137,8 @@ pub(super) struct TargetArgs {
     /// What runs the payload
     #[arg(long, default_value = "reference", value_parser = target())]
     pub(super) target: TargetKind,
+    #[command(flatten)]
+    pub(super) host: HostArgs,
     /// Set a switch of the reference hypervisor: restore=eager|lazy, nested=put-load|elide,
     /// upper=cpu|keep|zero|random
     #[arg(long = "set", value_name = "SWITCH=VALUE", value_parser = setting)]
@@ -155,6 +163,44 @@ pub(super) struct TargetArgs {
     /// Tell on standard error what is being done, with START and END of every case
     #[arg(long, short)]
     pub(super) verbose: bool,
+}
+
+/// The emulated host of `kvm-qemu`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Options of --target kvm-qemu")]
+pub(super) struct HostArgs {
+    /// The arm64 Linux kernel to boot: an image
+    #[arg(long, value_name = "IMAGE")]
+    pub(super) kernel: Option<PathBuf>,
+    /// The mode of its KVM
+    #[arg(long, value_name = "MODE", default_value = "vhe", value_parser = kvm_mode())]
+    pub(super) kvm_mode: KvmMode,
+    /// Its CPUs
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(super) cpus: u32,
+    /// The largest vector length of its CPUs in bits, 0 for CPUs without SVE
+    #[arg(long, value_name = "BITS", default_value_t = 2048, value_parser = sve_max)]
+    pub(super) sve_max: u32,
+    /// More parameters for the kernel
+    #[arg(long, value_name = "PARAMETERS", default_value = "", hide_default_value = true)]
+    pub(super) cmdline: String,
+}
+
+impl HostArgs {
+    fn host(&self) -> Option<Host> {
+        let kernel = self.kernel.clone()?;
+        let Self { kvm_mode: mode, cpus, sve_max, cmdline, .. } = self;
+        Some(Host { kernel, mode: *mode, cpus: *cpus, sve_max: *sve_max, cmdline: cmdline.clone() })
+    }
+}
+
+fn kvm_mode() -> impl clap::builder::TypedValueParser<Value = KvmMode> {
+    PossibleValuesParser::new(KvmMode::ALL.map(KvmMode::name))
+        .try_map(|name| KvmMode::ALL.into_iter().find(|mode| mode.name() == name).ok_or("no such mode"))
+}
+
+fn sve_max(text: &str) -> Result<u32, String> {
+    if text == "0" { Ok(0) } else { vector_length(text) }
 }
 
 /// Where QEMU may come from.
@@ -269,6 +315,13 @@ pub(super) struct Explain {
     pub(super) what: String,
 }
 
+/// `agent`.
+#[derive(Args, Debug)]
+pub(super) struct Agent {
+    /// The file that it shares with the harness
+    pub(super) mail: String,
+}
+
 /// `report`.
 #[derive(Args, Debug)]
 pub(super) struct Report {
@@ -353,6 +406,7 @@ impl TargetArgs {
         Ok(Options {
             target: self.target,
             strategy,
+            host: self.host.host(),
             depth: self.depth,
             sweep: self.sweep,
             disturbance: self.disturb,
@@ -438,7 +492,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_what_there_is() {
-        refused(&["holdfast", "run", "--target", "kvm"], "reference, bare");
+        refused(&["holdfast", "run", "--target", "xen"], "reference, bare, kvm, kvm-qemu");
         refused(&["holdfast", "run", "--set", "nested=no"], "there are put-load, elide");
         refused(&["holdfast", "run", "--fault", "nv-reload-odd"], "nv-reload-old");
         refused(&["holdfast", "run", "--shard", "3/2"], "i from 1 to n");

@@ -81,11 +81,12 @@ fn execute(
     let stop = session::stop_on_signal()?;
     let qemu = session::find_qemu(&options)?;
     let target = session::target(&options, &qemu)?;
+    let booted = session::ask(&options, &target, &qemu, &stop)?;
     let jobs = session::compile(&options, &cases, &target);
     if replayed.is_some() {
         refuse_errors(&jobs)?;
     }
-    let runner = session::runner(&options, jobs, target, &qemu);
+    let runner = session::runner(&options, jobs, target, &qemu).with(booted);
     let ran = Execution {
         options: &options,
         args,

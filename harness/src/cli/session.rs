@@ -15,7 +15,7 @@ use crate::limits;
 use crate::options::{Options, TargetKind};
 use crate::qemu::{self, Qemu};
 use crate::run_folder::timestamp;
-use crate::runner::{Plan, Planned, Runner, Sweeping, Tolerance, Work, plan};
+use crate::runner::{self, Booted, Plan, Planned, Runner, Sweeping, Tolerance, Work, plan};
 use crate::target::{Target, TargetConfig};
 
 /// Marks an error that makes a run void: something is missing or broken, and the command line is right.
@@ -40,6 +40,24 @@ pub(super) fn find_qemu(options: &Options) -> Result<Qemu> {
 /// The target of a run.
 pub(super) fn target(options: &Options, qemu: &Qemu) -> Result<Target> {
     Ok(Target::new(TargetConfig::new(options), qemu.version())?)
+}
+
+/// Boots the host of a target that has to be asked what it is.
+pub(super) fn ask(
+    options: &Options,
+    target: &Target,
+    qemu: &Qemu,
+    stop: &AtomicBool,
+) -> Result<Option<Booted>> {
+    if let Some(host) = &options.host {
+        say(&format!("booting {} in QEMU, KVM in mode {}", host.kernel.display(), host.mode.name()));
+    }
+    let booted = runner::ask(target, qemu, stop);
+    booted.map_err(|error| {
+        let console = error.console().to_owned();
+        let error = anyhow::Error::from(error);
+        if console.is_empty() { error } else { error.context(console) }
+    }).context(Void)
 }
 
 /// Compiles the cases for a target. Starts nothing.

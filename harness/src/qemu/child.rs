@@ -40,7 +40,7 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts a process that inherits the file `file` under its number in this process.
+    /// Starts a process that inherits `files` under their numbers in this process.
     ///
     /// The kernel kills it when the calling *thread* ends, however that happens, so the thread that starts it
     /// has to be the one that uses it.
@@ -48,7 +48,7 @@ impl Child {
         unsafe_code,
         reason = "only between fork and exec can a child ask for its parent's death signal"
     )]
-    pub(super) fn spawn(mut command: Command, file: OwnedFd) -> io::Result<Self> {
+    pub(super) fn spawn(mut command: Command, files: Vec<OwnedFd>) -> io::Result<Self> {
         let parent = getpid();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C goes to the foreground group: it is for the harness to decide what becomes of its machines.
@@ -58,10 +58,12 @@ impl Child {
             if getppid() != Some(parent) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
-            fcntl_setfd(&file, FdFlags::empty())?;
+            for file in &files {
+                fcntl_setfd(file, FdFlags::empty())?;
+            }
             Ok(())
         };
-        // SAFETY: the closure makes three system calls and neither allocates nor locks.
+        // SAFETY: the closure makes system calls alone, and neither allocates nor locks.
         unsafe { command.pre_exec(before_exec) };
         let mut process = command.spawn()?;
         match (process.stdin.take(), process.stdout.take(), process.stderr.take()) {
@@ -187,7 +189,7 @@ mod tests {
     fn shell(script: &str) -> Child {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Child::spawn(command, std::fs::File::open("/dev/null").unwrap().into()).unwrap()
+        Child::spawn(command, vec![std::fs::File::open("/dev/null").unwrap().into()]).unwrap()
     }
 
     fn receive(child: &mut Child, wait: Duration) -> Received {

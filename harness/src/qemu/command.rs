@@ -16,10 +16,10 @@ pub const SLOTS: u32 = 7;
 /// The address of an image's memory. Slot 0 is for the image that the machine starts; slots from 1 on are
 /// adjacent, so that the memory of a guest with several images is one range.
 #[must_use]
-pub fn slot(number: u32) -> u64 {
+pub const fn slot(number: u32) -> u64 {
     match number {
         0 => 0x4040_0000,
-        above => 0x4100_0000 + u64::from(above - 1) * SLOT_SIZE,
+        above => 0x4100_0000 + (above - 1) as u64 * SLOT_SIZE,
     }
 }
 

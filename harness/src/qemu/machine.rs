@@ -1,8 +1,8 @@
 //! One QEMU: its memory, its process, and the handshake that runs a job.
 
 use std::io;
-use std::os::fd::AsRawFd as _;
-use std::process::ExitStatus;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::process::{Command, ExitStatus};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,27 @@ pub enum JobEnd {
     Died(ExitStatus),
 }
 
+/// What starts a machine.
+pub trait Launcher {
+    /// The command that starts it around the file of guest memory, which the process inherits under this number, and the
+    /// other files that it inherits.
+    ///
+    /// # Errors
+    ///
+    /// If one of the files cannot be made.
+    fn command(&self, memory: RawFd) -> io::Result<(Command, Vec<OwnedFd>)>;
+}
+
+/// A bare-metal machine of QEMU: the image in slot 0 runs at once.
+impl Launcher for (&Qemu, MachineConfig) {
+    fn command(&self, memory: RawFd) -> io::Result<(Command, Vec<OwnedFd>)> {
+        let (qemu, config) = self;
+        let mut command = qemu.command();
+        command.args(config.arguments(&format!("/proc/self/fd/{memory}")));
+        Ok((command, Vec::new()))
+    }
+}
+
 /// A running machine. Dropping it kills QEMU and waits for its end.
 ///
 /// It has to be used by the thread that started it: the kernel kills QEMU when that thread ends.
@@ -61,18 +82,18 @@ impl Machine {
         GuestMemory::new(RAM_BASE, RAM_SIZE).map_err(MachineError::Memory)
     }
 
-    /// Starts a machine with this memory. The image in slot 0 runs at once; it is expected to wait for a job.
+    /// Starts a machine with this memory. What runs in it is expected to wait for a job.
     ///
     /// # Errors
     ///
     /// If the system refuses the process. A QEMU that does not like its arguments is seen by the first job: it
     /// has died, and its console says why.
-    pub fn start(qemu: &Qemu, config: &MachineConfig, memory: GuestMemory) -> Result<Self, MachineError> {
+    pub fn start(launcher: &impl Launcher, memory: GuestMemory) -> Result<Self, MachineError> {
         // The child's own descriptor, by the number that it inherits.
         let file = memory.file().try_clone_to_owned().map_err(MachineError::Memory)?;
-        let mut command = qemu.command();
-        command.args(config.arguments(&format!("/proc/self/fd/{}", file.as_raw_fd())));
-        let child = Child::spawn(command, file).map_err(MachineError::Start)?;
+        let (command, mut files) = launcher.command(file.as_raw_fd()).map_err(MachineError::Start)?;
+        files.push(file);
+        let child = Child::spawn(command, files).map_err(MachineError::Start)?;
         Ok(Self { child, memory })
     }
 

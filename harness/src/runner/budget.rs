@@ -19,9 +19,9 @@ impl Pace {
         Self(scale.max(f64::MIN_POSITIVE))
     }
 
-    /// The pace of a machine whose fastest calibration job took `job`.
-    pub(super) fn calibrated(job: Duration, scale: f64) -> Self {
-        let slowness = job.as_secs_f64() / limits::CALIBRATION_NOMINAL.as_secs_f64();
+    /// The pace of a machine whose fastest calibration job took `job`, and takes `nominal` where limits were set.
+    pub(super) fn calibrated(job: Duration, nominal: Duration, scale: f64) -> Self {
+        let slowness = job.as_secs_f64() / nominal.as_secs_f64();
         Self(slowness.clamp(1.0, limits::CALIBRATION_MAX) * scale.max(f64::MIN_POSITIVE))
     }
 
@@ -107,10 +107,10 @@ mod tests {
 
     #[test]
     fn a_slow_machine_gets_more_and_a_fast_one_not_less() {
-        let nominal = Pace::calibrated(limits::CALIBRATION_NOMINAL, 1.0);
-        let slow = Pace::calibrated(limits::CALIBRATION_NOMINAL * 3, 1.0);
-        let fast = Pace::calibrated(limits::CALIBRATION_NOMINAL / 3, 1.0);
-        let stuck = Pace::calibrated(Duration::from_secs(100), 1.0);
+        let nominal = Pace::calibrated(limits::CALIBRATION_NOMINAL, limits::CALIBRATION_NOMINAL, 1.0);
+        let slow = Pace::calibrated(limits::CALIBRATION_NOMINAL * 3, limits::CALIBRATION_NOMINAL, 1.0);
+        let fast = Pace::calibrated(limits::CALIBRATION_NOMINAL / 3, limits::CALIBRATION_NOMINAL, 1.0);
+        let stuck = Pace::calibrated(Duration::from_secs(100), limits::CALIBRATION_NOMINAL, 1.0);
         assert_eq!(budget(&[], None, nominal).timeout, limits::CASE + limits::GRACE);
         assert_eq!(budget(&[], None, slow).timeout, 3 * (limits::CASE + limits::GRACE));
         assert_eq!(budget(&[], None, fast), budget(&[], None, nominal));

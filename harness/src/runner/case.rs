@@ -51,6 +51,7 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         machine,
         hyp: None,
         inner: Vec::new(),
+        kernel_log: String::new(),
         fate: Fate::Reusable,
         starved: false,
     };
@@ -64,7 +65,7 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
     if run.starved && verdict.state == State::Timeout && verdict.findings.is_empty() {
         run.fate = Fate::Starved;
     }
-    let Run { hyp, fate, .. } = run;
+    let Run { hyp, fate, kernel_log, .. } = run;
     let passed = verdict.state == State::Pass;
     let sweep = job.sweep.map(|sweep| SweepOutcome {
         kind: sweep.kind,
@@ -83,7 +84,7 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         unexpected: verdict.unexpected,
         stopped_at: verdict.stopped_at,
         dump: if passed { Vec::new() } else { verdict.dump },
-        console: machine.machine.take_console(),
+        console: kernel_log + &machine.machine.take_console(),
         duration: begun.elapsed(),
         machine: machine.number,
     };
@@ -100,6 +101,8 @@ struct Run<'a> {
     hyp: Option<Box<HypReport>>,
     /// The last job's reports of the hypervisors above it.
     inner: Vec<HypReport>,
+    /// What the host kernel logged, where there is one.
+    kernel_log: String,
     fate: Fate,
     /// The last job ran out of wall time while the machine had hardly any of the host's CPU.
     starved: bool,
@@ -152,7 +155,15 @@ impl Run<'_> {
         if job_end == JobEnd::Stopped {
             return Ok(Step::Over(Verdict::new(State::Miss, "the run was stopped while this case ran")));
         }
-        let outcome = target.collect(self.machine.machine.memory()).map_err(OutcomeError::from)?;
+        let outcome = match target.collect(self.machine.machine.memory()) {
+            Ok(outcome) => outcome,
+            // An agent that did not answer has replied to nothing.
+            Err(_) if job_end != JobEnd::Answered => {
+                return Ok(Step::Over(verdict::lost(job_end, None)));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.kernel_log.push_str(&outcome.kernel_log);
         let header = outcome.header;
         let end = outcome.end(&sent);
         self.count(outcome);

@@ -1,8 +1,10 @@
 //! A machine, from nothing to the point where it can be given cases.
 
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use abi::doorbell::Sweep;
 use model::compile::{CompileError, compile_steps};
 use model::machine::Unavailable;
 use model::scenario::step::{GuestSpec, L1Mode};
@@ -10,9 +12,10 @@ use model::scenario::step::{GuestSpec, L1Mode};
 use super::Shared;
 use super::budget::{Budget, Pace};
 use crate::limits;
+use crate::qemu::Qemu;
 use crate::qemu::command::MachineConfig;
 use crate::qemu::machine::{JobEnd, Machine, MachineError};
-use crate::target::{CaseEnd, Launch, OutcomeError, TargetError};
+use crate::target::{CaseEnd, Launch, OutcomeError, Target, TargetError};
 
 /// A machine that has run its calibration.
 #[derive(Debug)]
@@ -25,32 +28,52 @@ pub(super) struct Ready {
 
 /// Why a machine did not come up.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StartError {
+pub enum StartError {
+    /// It does not start.
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// Its images do not fit.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// What its first job gave makes no sense.
     #[error(transparent)]
     Outcome(#[from] OutcomeError),
+    /// It has not got the guest that calibrates it.
     #[error("this target cannot run its own calibration: {0}")]
     Guest(#[from] Unavailable),
+    /// The calibration is no program for it.
     #[error("the calibration does not compile: {0}")]
     Compile(#[from] CompileError),
-    #[error("its first job did not end within {} s{}", limits::BOOT.as_secs(), last_line(console))]
-    Silent { console: String },
+    /// No answer in time.
+    #[error("its first job did not end within {} s{}", limit.as_secs(), last_line(console))]
+    Silent {
+        /// The time that it had.
+        limit: Duration,
+        /// What it wrote meanwhile.
+        console: String,
+    },
+    /// It is gone.
     #[error("QEMU ended during its first job ({status}){}", last_line(console))]
-    Died { status: std::process::ExitStatus, console: String },
+    Died {
+        /// How it ended.
+        status: std::process::ExitStatus,
+        /// What it wrote before.
+        console: String,
+    },
+    /// The payload or a hypervisor ended the calibration.
     #[error("its first job ended by {0:?}")]
     Job(CaseEnd),
+    /// The user wants to stop.
     #[error("the run was stopped")]
     Stopped,
 }
 
 impl StartError {
     /// What the machine wrote before it was given up.
-    pub(super) fn console(&self) -> &str {
+    #[must_use]
+    pub fn console(&self) -> &str {
         match self {
-            Self::Silent { console } | Self::Died { console, .. } => console,
+            Self::Silent { console, .. } | Self::Died { console, .. } => console,
             _ => "",
         }
     }
@@ -59,16 +82,69 @@ impl StartError {
 /// Starts a machine and measures how fast it is.
 pub(super) fn start(shared: &Shared<'_>, config: MachineConfig) -> Result<Ready, StartError> {
     let number = shared.machines.fetch_add(1, Ordering::Relaxed);
-    let memory = Machine::new_memory()?;
-    shared.target.load(&memory)?;
-    let mut machine = Machine::start(shared.qemu, &config, memory)?;
+    let spare = shared.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mut machine = match spare {
+        Some(spare) if spare.config == config => spare.machine,
+        _ => boot(shared.target, shared.qemu, config, shared.stop)?,
+    };
     let mut fastest = Duration::MAX;
     for _ in 0..limits::CALIBRATION_JOBS {
         fastest = fastest.min(calibrate(shared, &config, &mut machine, shared.stop)?);
     }
     // What the boot wrote belongs to no case.
     drop(machine.take_console());
-    Ok(Ready { machine, config, number, pace: Pace::calibrated(fastest, shared.plan.timeout_scale) })
+    let nominal = shared.target.calibration();
+    let pace = Pace::calibrated(fastest, nominal, shared.plan.timeout_scale);
+    Ok(Ready { machine, config, number, pace })
+}
+
+/// A machine that was started before there was a plan.
+#[derive(Debug)]
+pub struct Booted {
+    pub(super) config: MachineConfig,
+    pub(super) machine: Machine,
+}
+
+/// Boots the host of a target that has to be asked what it is before anything can be planned; nothing for one that
+/// has not. The calling thread has to outlive the run.
+///
+/// # Errors
+///
+/// If it does not come up.
+pub fn ask(target: &Target, qemu: &Qemu, stop: &AtomicBool) -> Result<Option<Booted>, StartError> {
+    if target.kvm().is_none() {
+        return Ok(None);
+    }
+    let config = target.machine_config(&GuestSpec::default(), Sweep::Off);
+    boot(target, qemu, config, stop).map(|machine| Some(Booted { config, machine }))
+}
+
+/// Starts a machine that waits for its first job. An agent is greeted, and tells what KVM claims.
+fn boot(
+    target: &Target,
+    qemu: &Qemu,
+    config: MachineConfig,
+    stop: &AtomicBool,
+) -> Result<Machine, StartError> {
+    let memory = Machine::new_memory()?;
+    target.load(&memory)?;
+    let Some(agent) = target.agent(qemu, config) else {
+        return Ok(Machine::start(&(qemu, config), memory)?);
+    };
+    let mut machine = Machine::start(&agent, memory)?;
+    answered(&mut machine, limits::BOOT_HOST, stop)?;
+    target.greeted(machine.memory())?;
+    Ok(machine)
+}
+
+/// Runs what is in memory; anything but an answer is an error.
+fn answered(machine: &mut Machine, limit: Duration, stop: &AtomicBool) -> Result<(), StartError> {
+    match machine.run(limit, stop)? {
+        JobEnd::Answered => Ok(()),
+        JobEnd::TimedOut => Err(StartError::Silent { limit, console: machine.take_console() }),
+        JobEnd::Died(status) => Err(StartError::Died { status, console: machine.take_console() }),
+        JobEnd::Stopped => Err(StartError::Stopped),
+    }
 }
 
 /// Runs an empty program, and tells how long that took.
@@ -79,7 +155,8 @@ fn calibrate(
     stop: &AtomicBool,
 ) -> Result<Duration, StartError> {
     let guest = GuestSpec {
-        l1: config.el2.then_some(L1Mode::Vhe),
+        // Not every KVM has guests with an EL2.
+        l1: (config.el2 && shared.target.kvm().is_none()).then_some(L1Mode::Vhe),
         cpu: config.cpu,
         sve: config.vl_max != 0,
         vl_max: config.vl_max.max(128),
@@ -94,13 +171,8 @@ fn calibrate(
         Launch { guest: &guest, program: &program, sweep: None, fault: None, budget_ticks: budget.ticks };
     let begun = Instant::now();
     let sent = shared.target.prepare(machine.memory(), &launch)?;
-    match machine.run(limits::BOOT, stop)? {
-        JobEnd::Answered => {}
-        JobEnd::TimedOut => return Err(StartError::Silent { console: machine.take_console() }),
-        JobEnd::Died(status) => return Err(StartError::Died { status, console: machine.take_console() }),
-        JobEnd::Stopped => return Err(StartError::Stopped),
-    }
-    let outcome = shared.target.collect(machine.memory()).map_err(OutcomeError::from)?;
+    answered(machine, limits::BOOT, stop)?;
+    let outcome = shared.target.collect(machine.memory())?;
     match outcome.end(&sent)? {
         CaseEnd::Payload(abi::job::Status::Done) => Ok(begun.elapsed()),
         other => Err(StartError::Job(other)),

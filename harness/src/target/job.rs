@@ -10,8 +10,9 @@ use model::compile::Program;
 use model::scenario::step::{GuestSpec, L1Mode};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
-use super::{Target, TargetError, VL_MAX};
+use super::{Layer, Target, TargetError, VL_MAX};
 use crate::image::ALIGN;
+use crate::kvm::mailbox;
 use crate::memory::GuestMemory;
 use crate::qemu::command::SLOT_SIZE;
 
@@ -62,7 +63,9 @@ impl Target {
     ///
     /// If the job does not fit.
     pub fn prepare(&self, memory: &GuestMemory, launch: &Launch<'_>) -> Result<JobHeader, TargetError> {
-        for layer in self.layers.iter().skip(usize::from(self.layers.len() > 1)) {
+        // An agent restores its guest's memory itself.
+        let restored = if self.kvm.is_some() { &[] } else { self.guest_layers() };
+        for layer in restored {
             layer.image.restore(memory, layer.base)?;
         }
         let (area, _) = self.job_area;
@@ -70,12 +73,13 @@ impl Target {
         memory.write_value(area, &header)?;
         memory.write(area + u64::from(header.ops_offset), launch.program.ops.as_bytes())?;
         memory.write(area + u64::from(header.data_offset), &launch.program.data)?;
-        for (number, layer) in self.layers.iter().enumerate() {
-            if let Some(address) = layer.hyp_job {
-                let job = self.hyp_job(number, launch);
-                // What follows is cleared by the hypervisor itself; `end` too, but it may never come to that.
-                memory.write(address, &job.as_bytes()[..offset_of!(HypJob, counters)])?;
-            }
+        for (number, address) in self.hyp_jobs.iter().enumerate() {
+            let job = self.hyp_job(number, launch);
+            // What follows is cleared by the hypervisor itself; `end` too, but it may never come to that.
+            memory.write(*address, &job.as_bytes()[..offset_of!(HypJob, counters)])?;
+        }
+        if self.kvm.is_some() {
+            memory.write_value(mailbox::ADDRESS, &self.case(u64::from(header.ring_offset)))?;
         }
         Ok(header)
     }
@@ -88,7 +92,12 @@ impl Target {
     }
 
     fn server_flag(&self) -> u32 {
-        if self.layers.len() == 1 { job::flag::SERVER } else { 0 }
+        if self.hyp_jobs.is_empty() { job::flag::SERVER } else { 0 }
+    }
+
+    /// The images that a case may change: all but that of the outermost hypervisor, which waits for the next job.
+    fn guest_layers(&self) -> &[Layer] {
+        self.layers.get(usize::from(self.layers.len() > 1)..).unwrap_or_default()
     }
 
     fn header(&self, launch: &Launch<'_>) -> Result<JobHeader, TargetError> {
@@ -143,8 +152,10 @@ impl Target {
     fn hyp_job(&self, number: usize, launch: &Launch<'_>) -> HypJob {
         let config = &self.config;
         let guest = launch.guest;
-        let (outermost, innermost) = (number == 0, number + 2 == self.layers.len());
-        let above = self.layers.get(number + 1..).unwrap_or_default();
+        let (outermost, innermost) = (number == 0, number + 1 == self.hyp_jobs.len());
+        // A VMM has no image in guest memory.
+        let below = if self.kvm.is_some() { 0 } else { number + 1 };
+        let above = self.layers.get(below..).unwrap_or_default();
         let base = above.first().map_or(0, |layer| layer.base);
 
         let mut flags = 0;

@@ -16,6 +16,8 @@ pub struct Outcome {
     pub hyp: Option<Box<HypReport>>,
     /// What the hypervisors above it say, the outermost of them first.
     pub inner: Vec<HypReport>,
+    /// What the host kernel logged, where there is one.
+    pub kernel_log: String,
 }
 
 /// Which ring.
@@ -58,6 +60,9 @@ pub enum OutcomeError {
     /// The hypervisor did not end the case and yet answered.
     #[error("the hypervisor's end {0} is unknown")]
     End(u64),
+    /// The agent could not do its work.
+    #[error("the agent on the host under test: {0}")]
+    Agent(String),
     /// An address is outside guest memory.
     #[error(transparent)]
     Memory(#[from] OutOfRange),
@@ -79,15 +84,16 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// If guest memory is smaller than the images claim.
-    pub fn collect(&self, memory: &GuestMemory) -> Result<Outcome, OutOfRange> {
+    /// If guest memory is smaller than the images claim, or an agent failed.
+    pub fn collect(&self, memory: &GuestMemory) -> Result<Outcome, OutcomeError> {
+        let kernel_log = if self.kvm.is_some() { super::kvm::answer(memory)? } else { String::new() };
         let header = memory.read_value(self.job_area.0)?;
         let mut reports = Vec::new();
-        for address in self.layers.iter().filter_map(|layer| layer.hyp_job) {
-            reports.push(report(&memory.read_value(address)?));
+        for address in &self.hyp_jobs {
+            reports.push(report(&memory.read_value(*address)?));
         }
         let mut reports = reports.into_iter();
-        Ok(Outcome { header, hyp: reports.next().map(Box::new), inner: reports.collect() })
+        Ok(Outcome { header, hyp: reports.next().map(Box::new), inner: reports.collect(), kernel_log })
     }
 
     /// The bytes that a pass wrote into its ring.

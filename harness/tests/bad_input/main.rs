@@ -58,7 +58,7 @@ fn target(kind: TargetKind, version: Version) -> Target {
 fn boot(qemu: &Qemu, target: &Target, guest: &GuestSpec) -> Machine {
     let memory = Machine::new_memory().unwrap();
     target.load(&memory).unwrap();
-    Machine::start(qemu, &target.machine_config(guest, Sweep::Off), memory).unwrap()
+    Machine::start(&(qemu, target.machine_config(guest, Sweep::Off)), memory).unwrap()
 }
 
 /// Numbers that are the same in every run.

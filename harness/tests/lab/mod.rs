@@ -60,7 +60,7 @@ impl Lab {
         // is, so a job has to lie there before.
         target.prepare(&memory, &launch(&case.guest, &program(case, target))).unwrap();
         let config = target.machine_config(&case.guest, Sweep::Off);
-        Self { machine: Machine::start(qemu, &config, memory).unwrap() }
+        Self { machine: Machine::start(&(qemu, config), memory).unwrap() }
     }
 
     /// Runs a program to its end: what the job left behind, and the records.

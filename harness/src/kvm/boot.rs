@@ -1,0 +1,196 @@
+//! An emulated arm64 host: a real kernel under QEMU, with the agent as `/init`.
+
+use std::io::{self, Cursor, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::process::Command;
+
+use cpio::NewcBuilder;
+use model::scenario::step::Cpu;
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use crate::image::embedded;
+use crate::qemu::Qemu;
+
+/// The kernel's parameter that tells the agent where the shared file is.
+pub const MAIL_PARAMETER: &str = "holdfast.mail";
+
+/// Which of its modes KVM is in.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum KvmMode {
+    /// The host kernel at EL2: the default on CPUs with FEAT_VHE.
+    #[default]
+    Vhe,
+    /// The host kernel at EL1, a small hypervisor at EL2 (`kvm-arm.mode=nvhe`).
+    Nvhe,
+    /// The same with the host kept out of protected guests (`kvm-arm.mode=protected`).
+    Protected,
+    /// VHE, and guests may have an EL2 of their own (`kvm-arm.mode=nested`).
+    Nested,
+}
+
+impl KvmMode {
+    /// Every mode.
+    pub const ALL: [Self; 4] = [Self::Vhe, Self::Nvhe, Self::Protected, Self::Nested];
+
+    /// The name on the command line and in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Vhe => "vhe",
+            Self::Nvhe => "nvhe",
+            Self::Protected => "protected",
+            Self::Nested => "nested",
+        }
+    }
+}
+
+/// An emulated host.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The kernel, a raw arm64 `Image`.
+    pub kernel: PathBuf,
+    /// KVM's mode.
+    pub mode: KvmMode,
+    /// CPUs.
+    pub cpus: u32,
+    /// The largest vector length of the CPU in bits; 0 for none.
+    pub sve_max: u32,
+    /// What the user adds to the kernel's command line.
+    pub cmdline: String,
+}
+
+/// Megabytes of memory: the kernel, the agent, and what is left of some thousand VMs.
+const MEMORY: u32 = 1024;
+
+/// What shortens the boot of a distribution's kernel, and what makes its end quick and plain.
+const PARAMETERS: [&str; 14] = [
+    "console=ttyAMA0",
+    "panic=-1",
+    // A thread of the agent that dies in the kernel would else leave locks taken and no word.
+    "oops=panic",
+    "loglevel=4",
+    "cryptomgr.notests=1",
+    "mitigations=off",
+    "nokaslr",
+    "audit=0",
+    "apparmor=0",
+    "security=none",
+    "init_on_alloc=0",
+    "rcupdate.rcu_cpu_stall_suppress=1",
+    "nowatchdog",
+    "initcall_blacklist=load_system_certificate_list,scx_init,crypto_algapi_init,inet6_init",
+];
+
+impl Host {
+    /// The command that starts QEMU with the shared file under the number `mail`, and the files that it inherits
+    /// beside that one.
+    ///
+    /// # Errors
+    ///
+    /// If the initial file system cannot be made.
+    pub fn command(&self, qemu: &Qemu, cpu: Cpu, mail: i32) -> io::Result<(Command, Vec<OwnedFd>)> {
+        let initrd = initrd()?;
+        let mut command = qemu.command();
+        command.args(self.arguments(cpu, mail, &format!("/proc/self/fd/{}", initrd.as_raw_fd())));
+        Ok((command, vec![initrd]))
+    }
+
+    fn arguments(&self, cpu: Cpu, mail: i32, initrd: &str) -> Vec<String> {
+        let switch = |on| if on { "on" } else { "off" };
+        let mut model = "max,pauth-impdef=on,lpa2=off".to_owned();
+        if self.sve_max == 0 {
+            model.push_str(",sve=off");
+        } else {
+            for vq in 1..=16u32 {
+                let exists = vq * 128 <= self.sve_max && (cpu == Cpu::AllLengths || vq.is_power_of_two());
+                model.push_str(&format!(",sve{}={}", vq * 128, switch(exists)));
+            }
+        }
+        [
+            "-M",
+            "virt,virtualization=on,gic-version=3,acpi=off",
+            "-cpu",
+            &model,
+            "-accel",
+            "tcg,thread=multi,tb-size=256",
+            "-smp",
+            &self.cpus.to_string(),
+            "-m",
+            &MEMORY.to_string(),
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+            // Standard input and output are the agent's, by semihosting.
+            "-chardev",
+            "file,id=console,path=/dev/stderr",
+            "-serial",
+            "chardev:console",
+            "-semihosting-config",
+            "enable=on,target=native,userspace=on",
+            "-kernel",
+            &self.kernel.to_string_lossy(),
+            "-initrd",
+            initrd,
+            "-append",
+            &self.parameters(mail),
+        ]
+        .map(str::to_owned)
+        .to_vec()
+    }
+
+    fn parameters(&self, mail: i32) -> String {
+        let mut parameters = PARAMETERS.map(str::to_owned).to_vec();
+        match self.mode {
+            KvmMode::Vhe => {}
+            mode => parameters.push(format!("kvm-arm.mode={}", mode.name())),
+        }
+        parameters.push(format!("{MAIL_PARAMETER}=/proc/self/fd/{mail}"));
+        if !self.cmdline.is_empty() {
+            parameters.push(self.cmdline.clone());
+        }
+        parameters.join(" ")
+    }
+}
+
+/// The initial file system: the agent as `/init`, the folders that it mounts on, and a console for its last words.
+fn initrd() -> io::Result<OwnedFd> {
+    const FOLDER: u32 = 0o040_755;
+    const PROGRAM: u32 = 0o100_755;
+    const CHARACTER_DEVICE: u32 = 0o020_600;
+    let own;
+    let agent = match embedded::AGENT {
+        Some(agent) => agent,
+        // This is the agent: it runs an emulated host on an arm64 one.
+        None => {
+            own = std::fs::read("/proc/self/exe")?;
+            &own
+        }
+    };
+    let file = std::fs::File::from(memfd_create("holdfast-initrd", MemfdFlags::empty())?);
+    let mut out = file.try_clone()?;
+    let mut inode = 0;
+    let mut entry = |name: &str, mode: u32, bytes: &[u8]| -> io::Result<()> {
+        inode += 1;
+        let mut builder = NewcBuilder::new(name).mode(mode).ino(inode);
+        if mode == CHARACTER_DEVICE {
+            builder = builder.rdev_major(5).rdev_minor(1);
+        }
+        let len = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        let mut writer = builder.write(&mut out, len);
+        io::copy(&mut Cursor::new(bytes), &mut writer)?;
+        writer.finish().map(drop)
+    };
+    for folder in ["dev", "proc", "sys"] {
+        entry(folder, FOLDER, &[])?;
+    }
+    entry("dev/console", CHARACTER_DEVICE, &[])?;
+    entry("init", PROGRAM, agent)?;
+    cpio::newc::trailer(&mut out)?;
+    out.flush()?;
+    Ok(file.into())
+}

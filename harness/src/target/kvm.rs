@@ -1,0 +1,169 @@
+//! Linux KVM as a target: what it claims, and how an agent is started and greeted.
+
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use abi::skip;
+use model::machine::{Claimed, Lengths, Machine, Substrate, Unavailable};
+use model::scenario::step::{Cpu, GuestSpec, L1Mode};
+
+use super::{Target, VL_MAX};
+use crate::kvm::boot::Host;
+use crate::kvm::claims::{Claims, GuestClaims};
+use crate::kvm::mailbox::{self, Mail, Part, Reply, Request};
+use crate::memory::GuestMemory;
+use crate::qemu::Qemu;
+use crate::qemu::command::MachineConfig;
+use crate::qemu::machine::Launcher;
+use crate::target::OutcomeError;
+
+/// The KVM under test. Cases are compiled against what it claims, so it has to be greeted first.
+#[derive(Debug)]
+pub struct Kvm {
+    /// The emulated host; none for the KVM of this one.
+    host: Option<Host>,
+    claims: OnceLock<Claims>,
+}
+
+impl Kvm {
+    pub(super) fn new(host: Option<Host>) -> Self {
+        Self { host, claims: OnceLock::new() }
+    }
+
+    /// What the first agent that was greeted told.
+    #[must_use]
+    pub fn claims(&self) -> Option<&Claims> {
+        self.claims.get()
+    }
+
+    /// The emulated host; none for the KVM of this one.
+    #[must_use]
+    pub fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
+    }
+
+    /// The machine that a guest sees.
+    pub(super) fn machine(&self, guest: &GuestSpec) -> Result<Machine, Unavailable> {
+        let unavailable = |code, why: String| Unavailable { code, why };
+        let claims = self
+            .claims
+            .get()
+            .ok_or_else(|| unavailable(skip::NO_HOOK, "KVM was not asked what it has".to_owned()))?;
+        let (name, claimed) = match (guest.l1, guest.sve) {
+            (Some(L1Mode::Vhe), _) => ("el2", claims.el2),
+            (Some(L1Mode::Nvhe), _) => ("el2-e2h0", claims.el2_e2h0),
+            (None, true) => ("sve", claims.sve),
+            (None, false) => ("plain", claims.plain),
+        };
+        let Some(claimed) = claimed else {
+            let why = claims.refused.iter().find(|(refused, _)| refused == name);
+            let why = why.map_or("the kernel gives no reason", |(_, why)| why.as_str());
+            let code = if guest.l1.is_some() { skip::NO_EL2 } else { skip::FEATURE_ABSENT };
+            return Err(unavailable(code, format!("KVM has no such guest ({name}): {why}")));
+        };
+        let substrate = Substrate {
+            qemu: self.host.is_some(),
+            sve: claims.sve.is_some(),
+            sme: self.host.is_some(),
+        };
+        Machine::kvm(&self.claimed(&claimed, guest.cpu), substrate, guest)
+    }
+
+    /// The lengths are those that the emulated CPU is configured with; the KVM of this host can only be asked.
+    fn claimed(&self, claims: &GuestClaims, cpu: Cpu) -> Claimed {
+        let claimed = claims.claimed();
+        match &self.host {
+            Some(host) if claimed.lengths.max().is_some() => {
+                Claimed { lengths: Lengths::of_cpu(cpu, host.sve_max.min(VL_MAX)), ..claimed }
+            }
+            _ => claimed,
+        }
+    }
+}
+
+/// What starts the agent: an emulated host, or this program itself.
+#[derive(Debug)]
+pub struct AgentLauncher<'a> {
+    kvm: &'a Kvm,
+    qemu: &'a Qemu,
+    config: MachineConfig,
+}
+
+impl Launcher for AgentLauncher<'_> {
+    fn command(&self, memory: RawFd) -> io::Result<(Command, Vec<OwnedFd>)> {
+        match &self.kvm.host {
+            Some(host) => host.command(self.qemu, self.config.cpu, memory),
+            None => {
+                let mut command = Command::new("/proc/self/exe");
+                command.arg("agent").arg(format!("/proc/self/fd/{memory}"));
+                Ok((command, Vec::new()))
+            }
+        }
+    }
+}
+
+impl Target {
+    /// What starts the agent, if KVM is below.
+    #[must_use]
+    pub fn agent<'a>(&'a self, qemu: &'a Qemu, config: MachineConfig) -> Option<AgentLauncher<'a>> {
+        self.kvm.as_ref().map(|kvm| AgentLauncher { kvm, qemu, config })
+    }
+
+    /// The mail that the agent finds first.
+    pub(super) fn greeting(&self) -> Mail {
+        let payload = self.payload();
+        let parts = payload.image.parts().map(|(address, len)| Part { address: payload.base + address, len });
+        mail(Request::Hello, parts)
+    }
+
+    /// The mail of a case whose job is this long.
+    pub(super) fn case(&self, len: u64) -> Mail {
+        mail(Request::Case, std::iter::once(Part { address: self.job_area.0, len }))
+    }
+
+    /// Takes the answer to the greeting.
+    ///
+    /// # Errors
+    ///
+    /// If the agent could not do its work, or says nothing that makes sense.
+    pub fn greeted(&self, memory: &GuestMemory) -> Result<(), OutcomeError> {
+        let text = answer(memory)?;
+        let claims: Claims =
+            serde_json::from_str(&text).map_err(|error| OutcomeError::Agent(format!("claims: {error}")))?;
+        if let Some(kvm) = &self.kvm {
+            // Every machine of a run is alike: the first one speaks for all.
+            let _ = kvm.claims.set(claims);
+        }
+        Ok(())
+    }
+}
+
+fn mail(request: Request, parts: impl Iterator<Item = Part>) -> Mail {
+    let mut mail = Mail {
+        magic: mailbox::MAGIC,
+        version: u64::from(abi::ABI_VERSION),
+        request: request as u64,
+        ..Mail::default()
+    };
+    for (place, part) in mail.part.iter_mut().zip(parts) {
+        *place = part;
+        mail.parts += 1;
+    }
+    mail
+}
+
+/// The text of the agent's reply.
+pub(super) fn answer(memory: &GuestMemory) -> Result<String, OutcomeError> {
+    let mail: Mail = memory.read_value(mailbox::ADDRESS)?;
+    let len = usize::try_from(mail.text_len).unwrap_or(usize::MAX).min(mailbox::TEXT_MAX);
+    let mut text = vec![0; len];
+    memory.read(mailbox::TEXT, &mut text)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    match Reply::from_u64(mail.reply) {
+        Some(Reply::Done) => Ok(text),
+        Some(Reply::Failed) => Err(OutcomeError::Agent(text)),
+        None => Err(OutcomeError::Agent("it answered without a reply".to_owned())),
+    }
+}

@@ -1,0 +1,28 @@
+//! The VMM: runs cases on the KVM of this host, on `kvm-ioctls`.
+//!
+//! It stands where the reference hypervisor stands: it takes the same [`abi::hyp::HypJob`], answers the same doorbell
+//! and reports in the same words. What it cannot know, being outside the hypervisor, stays zero.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`agent`] | the process: waits for requests in the mailbox |
+//! | [`channel`] | how a mailbox is reached: a mapping, or QEMU's semihosting |
+//! | [`claims`] | what this KVM says that its guests have |
+//! | [`vm`] | VMs and vCPUs of the kinds that cases ask for |
+//! | [`case`] | one case: KVM_RUN until the payload or the budget ends it |
+//! | [`sweep`], [`disturb`] | preemption points; what is done to a vCPU there |
+//! | [`kernel_log`] | what the host kernel said meanwhile |
+//! | [`raw`] | what `kvm-ioctls` lacks |
+#![expect(unsafe_code, reason = "guest memory and register files are handed to the kernel by address")]
+
+mod agent;
+mod case;
+mod channel;
+mod claims;
+mod disturb;
+mod kernel_log;
+mod raw;
+mod sweep;
+mod vm;
+
+pub use agent::{init, serve};

@@ -1,0 +1,187 @@
+//! The agent: a process on the host under test that does what the mailbox asks for.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use abi::hyp::HypJob;
+use abi::job::JobHeader;
+use kvm_ioctls::Kvm;
+use rustix::mount::{MountFlags, mount};
+use rustix::system::{RebootCommand, reboot};
+use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
+use zerocopy::{FromZeros as _, IntoBytes as _};
+
+use super::case;
+use super::channel::{Channel, Emulated, Local};
+use super::claims::claims;
+use super::disturb::{Disturber, Task};
+use super::kernel_log::KernelLog;
+use crate::kvm::boot::MAIL_PARAMETER;
+use crate::kvm::claims::Claims;
+use crate::kvm::mailbox::{self, Mail, Part, Reply, Request, TEXT_MAX};
+use crate::qemu::command::{SLOT_SIZE, slot};
+
+/// The guest's memory: the one slot of the payload.
+const GUEST: u64 = slot(1);
+
+/// What ends the agent.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// As `/init` of an emulated host. Never returns: the host is powered off.
+pub fn init() -> ! {
+    if let Err(error) = mount_all().and_then(|()| serve_emulated()) {
+        say(&format!("agent: {error}"));
+    }
+    // It fails only for those who may not.
+    let _ = reboot(RebootCommand::PowerOff);
+    loop {
+        std::thread::park();
+    }
+}
+
+fn mount_all() -> Result<()> {
+    for (kind, target) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys")] {
+        // The kernel may have mounted the first one itself.
+        if let Err(error) = mount(kind, target, kind, MountFlags::empty(), None)
+            && error != rustix::io::Errno::BUSY
+        {
+            return Err(format!("cannot mount {target}: {error}").into());
+        }
+    }
+    Ok(())
+}
+
+fn serve_emulated() -> Result<()> {
+    let cmdline = fs::read_to_string("/proc/cmdline")?;
+    let path = cmdline.split_ascii_whitespace().find_map(|word| word.strip_prefix(MAIL_PARAMETER)?.strip_prefix('='));
+    let path = path.ok_or_else(|| format!("the kernel's command line has no {MAIL_PARAMETER}"))?;
+    Agent::new(Emulated::open(path)?).serve()
+}
+
+/// As a process beside the harness, with the shared file at `path`.
+#[must_use]
+pub fn serve(path: &str) -> ExitCode {
+    let served = Local::open(path).map_err(Into::into).and_then(|channel| Agent::new(channel).serve());
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("agent: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(text: &str) {
+    // Nobody is left to tell if standard error is gone.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// What the agent knows after it was greeted.
+struct Host {
+    kvm: Kvm,
+    claims: Claims,
+    /// Used by one VM after the other: it is never unmapped.
+    memory: GuestMemoryMmap,
+    /// The payload's data before its first instruction, and where it lies.
+    pristine: (u64, Vec<u8>),
+    task: Task,
+    disturber: Disturber,
+}
+
+struct Agent<C> {
+    channel: C,
+    log: KernelLog,
+    host: Option<Host>,
+}
+
+impl<C: Channel> Agent<C> {
+    fn new(channel: C) -> Self {
+        Self { channel, log: KernelLog::open(), host: None }
+    }
+
+    /// Until there are no more requests.
+    fn serve(&mut self) -> Result<()> {
+        while self.channel.wait()? {
+            let mut mail = Mail::new_zeroed();
+            self.channel.read(mailbox::ADDRESS, mail.as_mut_bytes())?;
+            if mail.magic != mailbox::MAGIC || mail.version != u64::from(abi::ABI_VERSION) {
+                return Err("the mailbox is of another version".into());
+            }
+            let (reply, text) = match self.request(&mail) {
+                Ok(text) => (Reply::Done, text),
+                Err(error) => (Reply::Failed, error.to_string()),
+            };
+            let mut len = text.len().min(TEXT_MAX);
+            while !text.is_char_boundary(len) {
+                len -= 1;
+            }
+            self.channel.write(mailbox::TEXT, &text.as_bytes()[..len])?;
+            (mail.reply, mail.text_len) = (reply as u64, len as u64);
+            self.channel.write(mailbox::ADDRESS, mail.as_bytes())?;
+            self.channel.answer()?;
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, mail: &Mail) -> Result<String> {
+        let parts = mail.part.get(..usize::try_from(mail.parts)?).ok_or("more parts than there can be")?;
+        match Request::from_u64(mail.request).ok_or("an unknown request")? {
+            Request::Hello => {
+                let host = self.greet(parts)?;
+                let text = serde_json::to_string(&host.claims)?;
+                self.host = Some(host);
+                Ok(text)
+            }
+            Request::Case => {
+                let [part] = parts else { return Err("a case has one part".into()) };
+                self.case(part)?;
+                Ok(self.log.take())
+            }
+        }
+    }
+
+    fn greet(&mut self, parts: &[Part]) -> Result<Host> {
+        let kvm = Kvm::new().map_err(|error| format!("cannot open /dev/kvm: {error}"))?;
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(GUEST), SLOT_SIZE as usize)])?;
+        let mut pristine = (0, Vec::new());
+        for part in parts {
+            let mut bytes = vec![0; usize::try_from(part.len.min(SLOT_SIZE))?];
+            self.channel.read(part.address, &mut bytes)?;
+            memory.write_slice(&bytes, GuestAddress(part.address))?;
+            pristine = (part.address, bytes);
+        }
+        let claims = claims(&kvm);
+        Ok(Host { claims, kvm, memory, pristine, task: Task::new(), disturber: Disturber::new() })
+    }
+
+    fn case(&mut self, part: &Part) -> Result<()> {
+        let Self { channel, host, .. } = self;
+        let host = host.as_mut().ok_or("a case before the greeting")?;
+        let Host { kvm, claims, memory, pristine, task, disturber } = host;
+        let mut job = HypJob::new_zeroed();
+        channel.read(mailbox::HYP_JOB, &mut job.as_mut_bytes()[..std::mem::offset_of!(HypJob, trace)])?;
+        let mut bytes = vec![0; usize::try_from(part.len.min(SLOT_SIZE))?];
+        channel.read(part.address, &mut bytes)?;
+        memory.write_slice(&pristine.1, GuestAddress(pristine.0))?;
+        memory.write_slice(&bytes, GuestAddress(part.address))?;
+
+        case::run(kvm, claims, memory, &mut job, task, disturber)?;
+
+        let mut header = JobHeader::new_zeroed();
+        memory.read_slice(header.as_mut_bytes(), GuestAddress(part.address))?;
+        channel.write(part.address, header.as_bytes())?;
+        for (offset, used) in
+            [(header.ring_offset, header.ring_used), (header.sweep_ring_offset, header.sweep_ring_used)]
+        {
+            // The harness refuses lengths that make no sense: they only must not be followed here.
+            let used = usize::try_from(used.min(u64::from(header.ring_len)))?;
+            let mut ring = vec![0; used];
+            let address = part.address + u64::from(offset);
+            memory.read_slice(&mut ring, GuestAddress(address))?;
+            channel.write(address, &ring)?;
+        }
+        channel.write(mailbox::HYP_JOB, &job.as_bytes()[..std::mem::offset_of!(HypJob, trace)])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! One case: a fresh VM, and KVM_RUN until the payload or the budget ends it.
+
+use std::time::{Duration, Instant};
+
+use abi::doorbell::{self, Disturbance};
+use abi::hyp::{End, HypJob, flag};
+use kvm_bindings::{
+    KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_MMIO,
+    KVM_EXIT_SYSTEM_EVENT,
+};
+use kvm_ioctls::Kvm;
+use vm_memory::GuestMemoryMmap;
+
+use super::disturb::{Disturber, Task};
+use super::raw::reg;
+use super::sweep::Sweep;
+use super::vm::{Kind, Vm, VmError};
+use crate::kvm::claims::Claims;
+
+/// How often the alarm rings once the budget is used up: a signal that comes just before KVM_RUN is lost.
+const ALARM: Duration = Duration::from_millis(20);
+
+/// What a vCPU returned to its VMM with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Exit {
+    /// An MMIO write: address, value.
+    Write(u64, u64),
+    /// An MMIO read: address.
+    Read(u64),
+    /// A single step.
+    Step,
+    /// A signal.
+    Signal,
+    /// Anything else: the end, and its argument.
+    Other(End, u64),
+}
+
+/// A case under way.
+pub(super) struct Case<'a> {
+    pub(super) kvm: &'a Kvm,
+    pub(super) vm: Vm,
+    pub(super) job: &'a mut HypJob,
+    pub(super) task: &'a mut Task,
+    pub(super) disturber: &'a mut Disturber,
+    sweep: Sweep,
+    deadline: Instant,
+}
+
+/// The kind of VM that a job asks for.
+fn kind(job: &HypJob, claims: &Claims) -> Kind {
+    let el2 = job.flags & flag::EL2 != 0;
+    let e2h0 = el2 && job.flags & flag::VHE == 0;
+    let claimed = match (el2, e2h0) {
+        (true, true) => claims.el2_e2h0,
+        (true, false) => claims.el2,
+        (false, _) if job.vq_max > 0 => claims.sve,
+        (false, _) => claims.plain,
+    };
+    let has_fpmr = claimed.is_some_and(|claimed| claimed.has_fpmr());
+    Kind {
+        vq_max: u32::try_from(job.vq_max).unwrap_or(u32::MAX).min(16),
+        el2,
+        e2h0,
+        without_fpmr: has_fpmr && job.flags & flag::FPMR == 0,
+    }
+}
+
+/// Runs the job that is in `memory`; everything that it comes to is written into `job`.
+pub(super) fn run(
+    kvm: &Kvm,
+    claims: &Claims,
+    memory: &GuestMemoryMmap,
+    job: &mut HypJob,
+    task: &mut Task,
+    disturber: &mut Disturber,
+) -> Result<(), VmError> {
+    let kind = kind(job, claims);
+    let vm = Vm::new(kvm, kind, memory, job.guest_entry)?;
+    task.begin();
+    let deadline = Instant::now() + Duration::from_nanos(job.budget_ticks);
+    let mut case = Case { kvm, vm, job, task, disturber, sweep: Sweep::off(), deadline };
+    let alarm = Alarm::set(Duration::from_nanos(case.job.budget_ticks));
+    let ran = case.run();
+    drop(alarm);
+    let end_at = [case.vm.get(reg::PC).unwrap_or(0), case.vm.get(reg::PSTATE).unwrap_or(0), 0, 0];
+    case.job.end_at = end_at;
+    case.disturber.end();
+    if kind.el2 {
+        // Taking its shadow stages 2 down takes seconds on some kernels: it is left to the end of the host.
+        std::mem::forget(case.vm);
+    }
+    ran
+}
+
+impl Case<'_> {
+    fn run(&mut self) -> Result<(), VmError> {
+        while self.job.end == 0 {
+            match self.enter() {
+                Exit::Write(address, value) => self.write(address, value)?,
+                Exit::Read(address) => self.read(address),
+                Exit::Step => self.stepped()?,
+                Exit::Signal if Instant::now() >= self.deadline => self.end(End::Budget, 0),
+                Exit::Signal => {}
+                Exit::Other(end, argument) => self.end(end, argument),
+            }
+        }
+        Ok(())
+    }
+
+    /// One KVM_RUN.
+    fn enter(&mut self) -> Exit {
+        let result = self.task.run(&self.vm.vcpu, self.job);
+        if let Err(errno) = result {
+            return match errno {
+                libc::EINTR | libc::EAGAIN => Exit::Signal,
+                // An access without a valid syndrome to what is no memory.
+                libc::ENOSYS => Exit::Other(End::WildAccess, 0),
+                other => Exit::Other(End::UnknownExit, u64::from(other.unsigned_abs())),
+            };
+        }
+        let run = self.vm.vcpu.get_kvm_run();
+        match run.exit_reason {
+            KVM_EXIT_MMIO => {
+                // SAFETY: the exit's reason says which member of the union the kernel wrote.
+                let mmio = unsafe { run.__bindgen_anon_1.mmio };
+                if mmio.is_write == 0 {
+                    Exit::Read(mmio.phys_addr)
+                } else {
+                    Exit::Write(mmio.phys_addr, u64::from_le_bytes(mmio.data))
+                }
+            }
+            KVM_EXIT_DEBUG => Exit::Step,
+            KVM_EXIT_INTR => Exit::Signal,
+            KVM_EXIT_SYSTEM_EVENT => {
+                // SAFETY: as above.
+                let event = unsafe { run.__bindgen_anon_1.system_event };
+                Exit::Other(End::UnknownExit, u64::from(event.type_))
+            }
+            reason @ (KVM_EXIT_FAIL_ENTRY | KVM_EXIT_INTERNAL_ERROR) => {
+                Exit::Other(End::Broken, u64::from(reason))
+            }
+            reason => Exit::Other(End::UnknownExit, u64::from(reason)),
+        }
+    }
+
+    /// Lets KVM complete the access that the vCPU left with, so that its registers are those after the instruction.
+    pub(super) fn settle(&mut self) {
+        self.vm.vcpu.set_kvm_immediate_exit(1);
+        // It fails with EINTR, always.
+        let _ = self.vm.vcpu.run();
+        self.vm.vcpu.set_kvm_immediate_exit(0);
+    }
+
+    fn write(&mut self, address: u64, value: u64) -> Result<(), VmError> {
+        let Some(offset) = doorbell_offset(address) else {
+            self.end(End::WildAccess, address);
+            return Ok(());
+        };
+        self.job.counters.doorbells += 1;
+        match offset {
+            doorbell::END => self.end(End::Payload, value),
+            doorbell::DISTURB => match Disturbance::from_u64(value) {
+                Some(kind) => self.disturb(kind)?,
+                None => self.end(End::UnknownExit, value),
+            },
+            doorbell::WINDOW => {
+                self.settle();
+                self.sweep.set_open(value & 1 != 0);
+                self.step_or_not()?;
+            }
+            doorbell::SWEEP_BEGIN => self.sweep = Sweep::begin(value),
+            doorbell::IRQ => self.pend(value)?,
+            doorbell::RESET => {
+                self.settle();
+                self.vm.reset(self.job.guest_entry)?;
+            }
+            doorbell::PUTC => {}
+            _ => self.end(End::UnknownExit, address),
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, address: u64) {
+        self.job.counters.doorbells += 1;
+        let answer = match doorbell_offset(address) {
+            Some(doorbell::SWEEP_END) => self.sweep.end(),
+            Some(doorbell::DISTURBED) => self.job.disturbed,
+            _ => {
+                self.end(End::WildAccess, address);
+                return;
+            }
+        };
+        // Writing a member of a union of plain data is safe; the reason says that this one is in force.
+        self.vm.vcpu.get_kvm_run().__bindgen_anon_1.mmio.data = answer.to_le_bytes();
+    }
+
+    /// An instruction was executed in an open window.
+    fn stepped(&mut self) -> Result<(), VmError> {
+        self.job.counters.steps += 1;
+        if self.sweep.step() {
+            self.job.counters.sweep_points += 1;
+            self.job.counters.sweep_points_live += 1;
+            let kind = Disturbance::from_u64(self.job.sweep_disturbance).unwrap_or(Disturbance::Clobber);
+            self.disturb(kind)?;
+        }
+        Ok(())
+    }
+
+    /// Sets or clears KVM_GUESTDBG_SINGLESTEP.
+    fn step_or_not(&self) -> Result<(), VmError> {
+        let mut debug = kvm_bindings::kvm_guest_debug::default();
+        if self.sweep.steps() {
+            debug.control = kvm_bindings::KVM_GUESTDBG_ENABLE | kvm_bindings::KVM_GUESTDBG_SINGLESTEP;
+        }
+        let set = self.vm.vcpu.set_guest_debug(&debug);
+        set.map_err(|error| VmError { call: "KVM_SET_GUEST_DEBUG", source: error.into() })
+    }
+
+    /// Makes interrupts pending: bit 0 IRQ, bit 1 SError.
+    fn pend(&mut self, wanted: u64) -> Result<(), VmError> {
+        /// KVM_ARM_IRQ_TYPE_CPU, vCPU 0, KVM_ARM_IRQ_CPU_IRQ.
+        const CPU_IRQ: u32 = 0;
+        let failed = |call| move |error: kvm_ioctls::Error| VmError { call, source: error.into() };
+        self.vm.fd.set_irq_line(CPU_IRQ, wanted & 1 != 0).map_err(failed("KVM_IRQ_LINE"))?;
+        if wanted & 2 != 0 {
+            self.settle();
+            let mut events = self.vm.vcpu.get_vcpu_events().map_err(failed("KVM_GET_VCPU_EVENTS"))?;
+            events.exception.serror_pending = 1;
+            self.vm.vcpu.set_vcpu_events(&events).map_err(failed("KVM_SET_VCPU_EVENTS"))?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, end: End, argument: u64) {
+        self.job.end_arg = argument;
+        self.job.end = end as u64;
+    }
+}
+
+fn doorbell_offset(address: u64) -> Option<u64> {
+    address.checked_sub(doorbell::ADDRESS).filter(|offset| *offset < doorbell::SIZE)
+}
+
+/// Interrupts this process when a time is over, again and again until it is dropped.
+struct Alarm;
+
+impl Alarm {
+    fn set(after: Duration) -> Self {
+        extern "C" fn nothing(_: libc::c_int) {}
+        // Without SA_RESTART, KVM_RUN returns.
+        // SAFETY: all zero is a valid action.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        // SAFETY: the handler does nothing.
+        unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) };
+        set_timer(after.max(Duration::from_micros(1)), ALARM);
+        Self
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        set_timer(Duration::ZERO, Duration::ZERO);
+    }
+}
+
+fn set_timer(first: Duration, then: Duration) {
+    let time = |time: Duration| libc::timeval {
+        tv_sec: time.as_secs().min(1 << 31).cast_signed(),
+        tv_usec: i64::from(time.subsec_micros()),
+    };
+    let timer = libc::itimerval { it_interval: time(then), it_value: time(first) };
+    // SAFETY: the timer is read, and nothing is written back.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+}

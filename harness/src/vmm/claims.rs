@@ -1,0 +1,81 @@
+//! What this KVM says that its guests have.
+
+use std::fs;
+
+use kvm_ioctls::Kvm;
+use rustix::system::uname;
+
+use super::kernel_log;
+use super::raw::{self, reg};
+use super::vm::{Kind, Vm, VmError};
+use crate::kvm::claims::{Claims, GuestClaims};
+
+/// Asks the kernel. Runs no guest.
+pub(super) fn claims(kvm: &Kvm) -> Claims {
+    let name = uname();
+    let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+    let mut claims = Claims {
+        release: text(name.release()),
+        version: text(name.version()),
+        cpus: online_cpus(),
+        mode: kernel_log::kvm_mode(),
+        ..Claims::default()
+    };
+    let has = |capability| kvm.check_extension_raw(capability) > 0;
+    let sve = kvm.check_extension(kvm_ioctls::Cap::ArmSve);
+    let with_sve = |kind: Kind| Kind { vq_max: if sve { 16 } else { 0 }, ..kind };
+    let plain = Kind::default();
+    let el2 = with_sve(Kind { el2: true, ..plain });
+    let mut ask = |name: &str, there: bool, kind: Kind| {
+        if !there {
+            claims.refused.push((name.to_owned(), "the kernel has no such capability".to_owned()));
+            return None;
+        }
+        guest(kvm, kind).map_err(|error| claims.refused.push((name.to_owned(), error.to_string()))).ok()
+    };
+    let guests = [
+        ask("plain", true, plain),
+        ask("sve", sve, with_sve(plain)),
+        ask("el2", has(raw::CAP_ARM_EL2), el2),
+        ask("el2-e2h0", has(raw::CAP_ARM_EL2_E2H0), Kind { e2h0: true, ..el2 }),
+    ];
+    [claims.plain, claims.sve, claims.el2, claims.el2_e2h0] = guests;
+    claims
+}
+
+fn guest(kvm: &Kvm, kind: Kind) -> Result<GuestClaims, VmError> {
+    let vm = Vm::bare(kvm, kind)?;
+    let mut vls = [0u8; 64];
+    if kind.vq_max > 0 {
+        vm.vcpu
+            .get_one_reg(reg::SVE_VLS, &mut vls)
+            .map_err(|error| VmError { call: "KVM_GET_ONE_REG(SVE_VLS)", source: error.into() })?;
+    }
+    let pfr2 = vm.get(reg::ID_AA64PFR2).unwrap_or(0);
+    let claims = GuestClaims {
+        pfr0: vm.get(reg::ID_AA64PFR0)?,
+        pfr1: vm.get(reg::ID_AA64PFR1)?,
+        pfr2,
+        isar1: vm.get(reg::ID_AA64ISAR1)?,
+        isar2: vm.get(reg::ID_AA64ISAR2)?,
+        mmfr1: vm.get(reg::ID_AA64MMFR1)?,
+        mmfr3: vm.get(reg::ID_AA64MMFR3).unwrap_or(0),
+        vls: u64::from_le_bytes(vls.first_chunk().copied().unwrap_or_default()),
+        fpmr_hides: vm.set(reg::ID_AA64PFR2, pfr2 & !reg::PFR2_FPMR).is_ok(),
+    };
+    if kind.el2 {
+        // Taking its shadow stages 2 down takes seconds on some kernels.
+        std::mem::forget(vm);
+    }
+    Ok(claims)
+}
+
+/// Counted by the kernel: musl's own count is that of this thread's affinity.
+fn online_cpus() -> u32 {
+    let list = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(last.parse::<u32>().ok()?.saturating_sub(first.parse().ok()?) + 1)
+    };
+    list.trim().split(',').filter_map(count).sum::<u32>().max(1)
+}

@@ -1,0 +1,170 @@
+//! VMs and vCPUs of the kinds that cases ask for.
+
+use std::io;
+
+use kvm_bindings::{
+    KVM_ARM_VCPU_HAS_EL2, KVM_ARM_VCPU_HAS_EL2_E2H0, KVM_ARM_VCPU_PSCI_0_2, KVM_ARM_VCPU_PTRAUTH_ADDRESS,
+    KVM_ARM_VCPU_PTRAUTH_GENERIC, KVM_ARM_VCPU_SVE, KVM_DEV_ARM_VGIC_CTRL_INIT, KVM_DEV_ARM_VGIC_GRP_ADDR,
+    KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, KVM_VGIC_V3_ADDR_TYPE_DIST,
+    KVM_VGIC_V3_ADDR_TYPE_REDIST, kvm_create_device, kvm_device_attr,
+    kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3, kvm_userspace_memory_region, kvm_vcpu_init,
+};
+use kvm_ioctls::{Cap, DeviceFd, Kvm, VcpuFd, VmFd};
+use vm_memory::{Address as _, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _};
+
+use super::raw::{self, reg};
+
+/// Where the payload looks for the GIC: as on QEMU's `virt`.
+const GICD: u64 = 0x0800_0000;
+const GICR: u64 = 0x080a_0000;
+/// The fewest interrupts that KVM accepts.
+const IRQS: u32 = 64;
+
+/// Why there is no VM.
+#[derive(Debug, thiserror::Error)]
+#[error("{call}: {source}")]
+pub(super) struct VmError {
+    /// The call that failed.
+    pub(super) call: &'static str,
+    /// What the kernel says.
+    pub(super) source: io::Error,
+}
+
+fn failed(call: &'static str) -> impl Fn(kvm_ioctls::Error) -> VmError {
+    move |error| VmError { call, source: error.into() }
+}
+
+/// What a VM is to be.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Kind {
+    /// The guest has SVE, to this many quadwords; 0 for none.
+    pub(super) vq_max: u32,
+    /// The guest has an EL2 of its own.
+    pub(super) el2: bool,
+    /// That EL2 has HCR_EL2.E2H fixed to 0.
+    pub(super) e2h0: bool,
+    /// FPMR is hidden.
+    pub(super) without_fpmr: bool,
+}
+
+/// A VM with one vCPU.
+#[derive(Debug)]
+pub(super) struct Vm {
+    // The order is that of the drops.
+    pub(super) vcpu: VcpuFd,
+    _gic: Option<DeviceFd>,
+    pub(super) fd: VmFd,
+    pub(super) init: kvm_vcpu_init,
+}
+
+impl Vm {
+    /// A VM of this kind, without memory, whose vCPU has not been finalized.
+    pub(super) fn bare(kvm: &Kvm, kind: Kind) -> Result<Self, VmError> {
+        // Not the host's largest IPA size: with 52 bits the kernel takes seconds to take its stage 2 down.
+        let fd = kvm.create_vm_with_type(raw::IPA_40_BITS).map_err(failed("KVM_CREATE_VM"))?;
+        let vcpu = fd.create_vcpu(0).map_err(failed("KVM_CREATE_VCPU"))?;
+        let mut init = kvm_vcpu_init::default();
+        fd.get_preferred_target(&mut init).map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
+        init.features[0] = features(&fd, kind);
+        vcpu.vcpu_init(&init).map_err(failed("KVM_ARM_VCPU_INIT"))?;
+        Ok(Self { vcpu, _gic: None, fd, init })
+    }
+
+    /// A VM of this kind that can run what is in `memory`, from `entry` on.
+    pub(super) fn new(kvm: &Kvm, kind: Kind, memory: &GuestMemoryMmap, entry: u64) -> Result<Self, VmError> {
+        let mut vm = Self::bare(kvm, kind)?;
+        for (slot, region) in memory.iter().enumerate() {
+            let address = memory.get_host_address(region.start_addr());
+            let userspace_addr = address.map_err(|error| VmError { call: "guest memory", source: io::Error::other(error) })?;
+            let region = kvm_userspace_memory_region {
+                slot: slot as u32,
+                flags: 0,
+                guest_phys_addr: region.start_addr().raw_value(),
+                memory_size: region.len(),
+                userspace_addr: userspace_addr as u64,
+            };
+            // SAFETY: the memory outlives every VM: the agent keeps it until it ends.
+            unsafe { vm.fd.set_user_memory_region(region) }.map_err(failed("KVM_SET_USER_MEMORY_REGION"))?;
+        }
+        if kind.vq_max > 0 {
+            vm.limit_lengths(kind.vq_max)?;
+        }
+        if kind.el2 {
+            vm.create_gic()?;
+        }
+        if kind.without_fpmr {
+            let shown = vm.get(reg::ID_AA64PFR2)?;
+            vm.set(reg::ID_AA64PFR2, shown & !reg::PFR2_FPMR)?;
+        }
+        vm.set(reg::PC, entry)?;
+        Ok(vm)
+    }
+
+    /// Takes the lengths above `vq_max` from the guest, and finalizes its SVE.
+    fn limit_lengths(&self, vq_max: u32) -> Result<(), VmError> {
+        let mut lengths = [0u8; 64];
+        self.vcpu.get_one_reg(reg::SVE_VLS, &mut lengths).map_err(failed("KVM_GET_ONE_REG(SVE_VLS)"))?;
+        for vq in vq_max + 1..=512 {
+            let bit = vq as usize - 1;
+            lengths[bit / 8] &= !(1 << (bit % 8));
+        }
+        self.vcpu.set_one_reg(reg::SVE_VLS, &lengths).map_err(failed("KVM_SET_ONE_REG(SVE_VLS)"))?;
+        self.vcpu
+            .vcpu_finalize(&(KVM_ARM_VCPU_SVE as i32))
+            .map_err(failed("KVM_ARM_VCPU_FINALIZE"))
+    }
+
+    /// An in-kernel GICv3: a guest with EL2 does not run without one (EAGAIN from its first KVM_RUN).
+    fn create_gic(&mut self) -> Result<(), VmError> {
+        let mut device =
+            kvm_create_device { type_: kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3, fd: 0, flags: 0 };
+        let gic = self.fd.create_device(&mut device).map_err(failed("KVM_CREATE_DEVICE(VGIC_V3)"))?;
+        let set = |group, attr, value: Option<&u64>| {
+            let addr = value.map_or(0, |value| std::ptr::from_ref(value).expose_provenance() as u64);
+            let attribute = kvm_device_attr { flags: 0, group, attr: u64::from(attr), addr };
+            gic.set_device_attr(&attribute).map_err(failed("KVM_SET_DEVICE_ATTR(VGIC_V3)"))
+        };
+        set(KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_V3_ADDR_TYPE_DIST, Some(&GICD))?;
+        set(KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_V3_ADDR_TYPE_REDIST, Some(&GICR))?;
+        // The kernel reads 32 bits of it.
+        set(KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0, Some(&u64::from(IRQS)))?;
+        set(KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, None)?;
+        self._gic = Some(gic);
+        Ok(())
+    }
+
+    /// Reads a register of 64 bits.
+    pub(super) fn get(&self, id: u64) -> Result<u64, VmError> {
+        let mut bytes = [0; 8];
+        self.vcpu.get_one_reg(id, &mut bytes).map_err(failed("KVM_GET_ONE_REG"))?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Writes a register of 64 bits.
+    pub(super) fn set(&self, id: u64, value: u64) -> Result<(), VmError> {
+        self.vcpu.set_one_reg(id, &value.to_le_bytes()).map(drop).map_err(failed("KVM_SET_ONE_REG"))
+    }
+
+    /// The vCPU as at power-on, to go on at `entry`.
+    pub(super) fn reset(&self, entry: u64) -> Result<(), VmError> {
+        self.vcpu.vcpu_init(&self.init).map_err(failed("KVM_ARM_VCPU_INIT"))?;
+        self.set(reg::PC, entry)
+    }
+}
+
+fn features(vm: &VmFd, kind: Kind) -> u32 {
+    let mut features = 1 << KVM_ARM_VCPU_PSCI_0_2;
+    if kind.vq_max > 0 {
+        features |= 1 << KVM_ARM_VCPU_SVE;
+    }
+    if vm.check_extension(Cap::ArmPtrAuthAddress) && vm.check_extension(Cap::ArmPtrAuthGeneric) {
+        features |= 1 << KVM_ARM_VCPU_PTRAUTH_ADDRESS | 1 << KVM_ARM_VCPU_PTRAUTH_GENERIC;
+    }
+    if kind.el2 {
+        features |= 1 << KVM_ARM_VCPU_HAS_EL2;
+    }
+    if kind.e2h0 {
+        features |= 1 << KVM_ARM_VCPU_HAS_EL2_E2H0;
+    }
+    features
+}
