@@ -30,6 +30,10 @@ pub const PUTC: u64 = 0x38;
 /// Read: how many disturbances really happened in this case, however they were asked for.
 pub const DISTURBED: u64 = 0x40;
 
+/// Read: 1 while the disturbance that was asked for last has not happened yet. Whoever asks spins meanwhile, with its
+/// registers live: a host can only be made to preempt a guest that runs.
+pub const PENDING: u64 = 0x48;
+
 /// What the hypervisor or the host is made to do.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u64)]
@@ -42,11 +46,23 @@ pub enum Disturbance {
     HostSimd = 3,
     /// Another guest, with other lengths and traps, runs on the CPU and fills every register.
     OtherVcpu = 4,
+    /// The vCPU is moved to another physical CPU and back.
+    Migrate = 5,
+    /// Every register of the vCPU is read through the hypervisor's interface and written to the vCPU of a new VM, which
+    /// goes on in its place.
+    SaveRestore = 6,
 }
 
 impl Disturbance {
     /// Every disturbance, in the order of its value.
-    pub const ALL: [Self; 4] = [Self::Clobber, Self::Preempt, Self::HostSimd, Self::OtherVcpu];
+    pub const ALL: [Self; 6] = [
+        Self::Clobber,
+        Self::Preempt,
+        Self::HostSimd,
+        Self::OtherVcpu,
+        Self::Migrate,
+        Self::SaveRestore,
+    ];
 
     /// The disturbance with this value, if there is one.
     #[must_use]
@@ -56,6 +72,8 @@ impl Disturbance {
             2 => Some(Self::Preempt),
             3 => Some(Self::HostSimd),
             4 => Some(Self::OtherVcpu),
+            5 => Some(Self::Migrate),
+            6 => Some(Self::SaveRestore),
             _ => None,
         }
     }
@@ -68,6 +86,8 @@ impl Disturbance {
             Self::Preempt => "preempt",
             Self::HostSimd => "host-simd",
             Self::OtherVcpu => "other-vcpu",
+            Self::Migrate => "migrate",
+            Self::SaveRestore => "save-restore",
         }
     }
 }

@@ -1,4 +1,4 @@
-// Registers of a Linux task around one KVM_RUN. An image is laid out as an abi FpImage: FPSR, FPCR, FPMR, VL, FFR, P0 to
+// Registers of a Linux task around one system call. An image is laid out as an abi FpImage: FPSR, FPCR, FPMR, VL, FFR, P0 to
 // P15, Z0 to Z31.
 
 .arch_extension fp
@@ -7,9 +7,10 @@
 
 .section .text.host, "ax"
 
-// X0: descriptor, X1: image to load, X2: image to store to, X3: bit 0 SVE, bit 1 FPMR. Returns what the call returned.
-.global host_run
-host_run:
+// X0: number and three arguments of the call, X1: image to load, X2: image to store to, X3: bit 0 SVE, bit 1 FPMR.
+// Returns what the call returned.
+.global host_call
+host_call:
     stp     x29, x30, [sp, #-96]!
     mov     x29, sp
     stp     d8, d9, [sp, #16]
@@ -44,9 +45,8 @@ host_run:
 .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     ldr     q\n, [x12, #16 * \n]
 .endr
-3:  mov     x1, #0xae80                 // KVM_RUN
-    mov     x2, #0
-    mov     x8, #29                     // ioctl
+3:  ldp     x1, x2, [x0, #16]
+    ldp     x8, x0, [x0]
     svc     #0
     add     x12, x10, #{Z}
     tbz     x11, #0, 4f

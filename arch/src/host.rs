@@ -1,4 +1,4 @@
-//! The registers of a Linux task around KVM_RUN, and a small guest that shares a CPU with the one under test.
+//! The registers of a Linux task around a system call, and a small guest that shares a CPU with the one under test.
 //!
 //! An image is laid out as the payload's: a header of [`HEADER`] bytes, then Z0 to Z31 at the task's vector length, 16
 //! bytes in the V form.
@@ -26,16 +26,43 @@ pub const SVE: u64 = 1;
 /// FPMR is loaded and stored.
 pub const FPMR: u64 = 2;
 
-/// Loads every register from `before`, makes the system call `ioctl(fd, KVM_RUN, 0)`, and stores every register to
-/// `after`, with no instruction in between that touches one. Returns what the call returned: 0 or `-errno`.
+/// A system call with up to three arguments.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// Its number.
+    pub number: u64,
+    /// Its arguments.
+    pub arguments: [u64; 3],
+}
+
+impl Call {
+    /// `ioctl(vcpu, KVM_RUN, 0)`.
+    #[must_use]
+    pub const fn kvm_run(vcpu: c_int) -> Self {
+        const IOCTL: u64 = 29;
+        const KVM_RUN: u64 = 0xae80;
+        Self { number: IOCTL, arguments: [vcpu as u64, KVM_RUN, 0] }
+    }
+
+    /// `nanosleep(time, NULL)`: two words, seconds and nanoseconds.
+    #[must_use]
+    pub fn sleep(time: &[i64; 2]) -> Self {
+        const NANOSLEEP: u64 = 101;
+        Self { number: NANOSLEEP, arguments: [time.as_ptr().expose_provenance() as u64, 0, 0] }
+    }
+}
+
+/// Loads every register from `before`, makes the system call, and stores every register to `after`, with no instruction
+/// in between that touches one. Returns what the call returned: a negative one is `-errno`.
 ///
 /// # Safety
 ///
-/// `fd` is a vCPU; `uses` asks for nothing that the CPU has not got.
+/// The call is one that Rust can bear; `uses` asks for nothing that the CPU has not got.
 #[must_use]
-pub unsafe fn run(fd: c_int, before: &Image, after: &mut Image, uses: u64) -> i64 {
+pub unsafe fn call(call: &Call, before: &Image, after: &mut Image, uses: u64) -> i64 {
     // SAFETY: the caller's; both images are large enough for every vector length.
-    unsafe { host_run(fd, before.0.as_ptr(), after.0.as_mut_ptr(), uses) }
+    unsafe { host_call(call, before.0.as_ptr(), after.0.as_mut_ptr(), uses) }
 }
 
 /// The code of the other guest: position-independent, to be entered at its first byte at EL1 with X0 the address of an
@@ -52,7 +79,7 @@ pub fn other_guest() -> &'static [u8] {
 }
 
 unsafe extern "C" {
-    fn host_run(fd: c_int, before: *const u8, after: *mut u8, uses: u64) -> i64;
+    fn host_call(call: *const Call, before: *const u8, after: *mut u8, uses: u64) -> i64;
 }
 
 global_asm!(

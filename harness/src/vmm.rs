@@ -10,7 +10,8 @@
 //! | [`claims`] | what this KVM says that its guests have |
 //! | [`vm`] | VMs and vCPUs of the kinds that cases ask for |
 //! | [`case`] | one case: KVM_RUN until the payload or the budget ends it |
-//! | [`sweep`], [`disturb`] | preemption points; what is done to a vCPU there |
+//! | [`sweep`], [`disturb`] | preemption points; what is done to a vCPU, there and on demand |
+//! | [`task`], [`rival`], [`other`] | a thread as the owner of registers; one that takes the CPU away; another guest |
 //! | [`kernel_log`] | what the host kernel said meanwhile |
 //! | [`raw`] | what `kvm-ioctls` lacks |
 #![expect(unsafe_code, reason = "guest memory and register files are handed to the kernel by address")]
@@ -21,8 +22,11 @@ mod channel;
 mod claims;
 mod disturb;
 mod kernel_log;
+mod other;
 mod raw;
+mod rival;
 mod sweep;
+mod task;
 mod vm;
 
 pub use agent::{init, serve};

@@ -175,6 +175,9 @@ impl<'a> Compiler<'a> {
         if self.sweep.is_some() && !self.machine.hooks.doorbell {
             return Err(skip(skip::NO_DOORBELL, "a sweep needs a doorbell"));
         }
+        if let Some(sweep) = self.sweep {
+            self.need_disturbance(sweep.disturbance)?;
+        }
         if self.sweep.is_some() && self.guest.cold && !self.machine.hooks.reset {
             return Err(skip(skip::NO_HOOK, "each pass of a cold program starts with a reset"));
         }
@@ -223,9 +226,17 @@ impl<'a> Compiler<'a> {
     fn disturb(&mut self, disturbance: Option<doorbell::Disturbance>) -> Result<(), CompileError> {
         let Some(disturbance) = disturbance else { return Ok(()) };
         self.need_doorbell()?;
+        self.need_disturbance(disturbance)?;
         self.needs.disturbances += 1;
         self.emit(Code::Doorbell, [doorbell::DISTURB, disturbance as u64, 0, 0, 0]);
         Ok(())
+    }
+
+    fn need_disturbance(&self, disturbance: doorbell::Disturbance) -> Result<(), CompileError> {
+        if self.machine.hooks.disturbances.contains(&disturbance) {
+            return Ok(());
+        }
+        Err(skip(skip::NO_HOOK, &format!("the target cannot {}", disturbance.name())))
     }
 
     fn window(&mut self, on: bool) -> Result<(), CompileError> {

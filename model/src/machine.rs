@@ -3,6 +3,7 @@
 //! A [`Machine`] says what the payload's CPU has, as configured or claimed: never as probed, or a broken
 //! hypervisor would define its own oracle.
 
+use abi::doorbell::Disturbance;
 use abi::skip;
 
 use crate::scenario::step::{Cpu, GuestSpec, L1Mode};
@@ -131,6 +132,8 @@ pub enum FpReset {
 pub struct Hooks {
     /// It answers the doorbell.
     pub doorbell: bool,
+    /// What it can be asked to do to the vCPU.
+    pub disturbances: &'static [Disturbance],
     /// Where an IRQ can come from.
     pub irq: IrqSource,
     /// It can make an SError pending.
@@ -274,6 +277,7 @@ impl Machine {
         machine.features.sme = cpu.sme;
         machine.hooks = Hooks {
             doorbell: false,
+            disturbances: &[],
             irq: IrqSource::Gic,
             serror: false,
             reset: false,
@@ -351,6 +355,7 @@ impl Machine {
             zcr_reset: 0,
             hooks: Hooks {
                 doorbell: true,
+                disturbances: &Disturbance::ALL,
                 // A guest with EL2 does not run without KVM's GIC, which then owns the interrupt lines.
                 irq: if nested { IrqSource::Gic } else { IrqSource::Doorbell },
                 serror: true,
@@ -399,6 +404,13 @@ impl Machine {
             zcr_reset: 0,
             hooks: Hooks {
                 doorbell: true,
+                // There is one CPU, and no interface to take a vCPU's registers by.
+                disturbances: &[
+                    Disturbance::Clobber,
+                    Disturbance::Preempt,
+                    Disturbance::HostSimd,
+                    Disturbance::OtherVcpu,
+                ],
                 irq: IrqSource::Doorbell,
                 serror: true,
                 reset: true,

@@ -100,6 +100,10 @@ const VMID_OTHER: u64 = 9;
 impl Hyp {
     /// Commits a disturbance now, between an exit and the next entry.
     pub fn disturb(&mut self, kind: Disturbance) {
+        // There is one CPU, and nobody outside who could take a vCPU's registers.
+        if matches!(kind, Disturbance::Migrate | Disturbance::SaveRestore) {
+            return self.end(End::BadJob, kind as u64);
+        }
         self.job.disturbed += 1;
         self.event(Event::Disturb, [kind as u64, 0]);
         match kind {
@@ -119,6 +123,7 @@ impl Hyp {
                 self.other_guest();
                 self.vcpu_load();
             }
+            Disturbance::Migrate | Disturbance::SaveRestore => {}
         }
     }
 

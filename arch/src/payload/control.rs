@@ -74,6 +74,12 @@ pub unsafe fn mmio_read32(address: u64) -> u32 {
     value
 }
 
+/// Passes time, without an exit and without a register but one.
+pub fn spin(rounds: u64) {
+    // SAFETY: it counts down.
+    unsafe { asm!("1: subs {0}, {0}, #1", "b.hi 1b", inout(reg) rounds => _, options(nomem, nostack)) };
+}
+
 /// Waits for an interrupt that need not come.
 pub fn wfi() {
     // SAFETY: waiting changes nothing.

@@ -4,6 +4,7 @@
 //! file, so a request names the parts that matter.
 
 use abi::hyp::HypJob;
+use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::qemu::command::slot;
@@ -61,7 +62,7 @@ pub enum Request {
     /// Take the payload's image (the parts: its segments, the written one last), and say what KVM claims: the text is
     /// [`super::claims::Claims`] as JSON.
     Hello = 1,
-    /// Run a case in a fresh VM (the one part: the job). The text is what the kernel logged meanwhile.
+    /// Run a case in a fresh VM (the one part: the job). The text is a [`CaseText`] as JSON.
     Case = 2,
 }
 
@@ -73,6 +74,15 @@ pub enum Reply {
     Done = 1,
     /// KVM, or the agent, could not: the text says why.
     Failed = 2,
+}
+
+/// What the agent says of a case in words.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct CaseText {
+    /// Warnings and worse that the host kernel logged meanwhile, one a line.
+    pub kernel_log: String,
+    /// What KVM's interface did wrong, if the case came to use it.
+    pub complaints: Vec<String>,
 }
 
 impl Request {

@@ -13,6 +13,7 @@ use super::ready::{Ready, chain};
 use super::verdict::{self, Verdict};
 
 use super::{Job, Shared};
+use crate::kvm::mailbox::CaseText;
 use crate::limits;
 use crate::qemu::machine::{JobEnd, MachineError};
 use crate::result::{CaseResult, HypReport, State, SweepOutcome};
@@ -51,7 +52,7 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         machine,
         hyp: None,
         inner: Vec::new(),
-        kernel_log: String::new(),
+        said: CaseText::default(),
         fate: Fate::Reusable,
         starved: false,
     };
@@ -65,7 +66,7 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
     if run.starved && verdict.state == State::Timeout && verdict.findings.is_empty() {
         run.fate = Fate::Starved;
     }
-    let Run { hyp, fate, kernel_log, .. } = run;
+    let Run { hyp, fate, said, .. } = run;
     let passed = verdict.state == State::Pass;
     let sweep = job.sweep.map(|sweep| SweepOutcome {
         kind: sweep.kind,
@@ -84,7 +85,7 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         unexpected: verdict.unexpected,
         stopped_at: verdict.stopped_at,
         dump: if passed { Vec::new() } else { verdict.dump },
-        console: kernel_log + &machine.machine.take_console(),
+        console: said.kernel_log + &machine.machine.take_console(),
         duration: begun.elapsed(),
         machine: machine.number,
     };
@@ -101,8 +102,8 @@ struct Run<'a> {
     hyp: Option<Box<HypReport>>,
     /// The last job's reports of the hypervisors above it.
     inner: Vec<HypReport>,
-    /// What the host kernel logged, where there is one.
-    kernel_log: String,
+    /// What an agent said in words.
+    said: CaseText,
     fate: Fate,
     /// The last job ran out of wall time while the machine had hardly any of the host's CPU.
     starved: bool,
@@ -163,7 +164,8 @@ impl Run<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        self.kernel_log.push_str(&outcome.kernel_log);
+        self.said.kernel_log.push_str(&outcome.said.kernel_log);
+        self.said.complaints.extend(outcome.said.complaints.iter().cloned());
         let header = outcome.header;
         let end = outcome.end(&sent);
         self.count(outcome);
@@ -223,6 +225,9 @@ impl Run<'_> {
         let points = hyp.as_ref().map_or(0, |hyp| hyp.counters.sweep_points);
         match window::excess(&job.program, points).filter(|_| stepped) {
             Some(why) => Verdict::new(State::Error, why),
+            None if !self.said.complaints.is_empty() => {
+                Verdict::new(State::Fail, self.said.complaints.join("; "))
+            }
             None => verdict::clean(&job.program, job.sweep.is_some(), hyp.as_deref(), inner),
         }
     }

@@ -12,7 +12,7 @@ use model::scenario::step::{Cpu, GuestSpec, L1Mode};
 use super::{Target, VL_MAX};
 use crate::kvm::boot::Host;
 use crate::kvm::claims::{Claims, GuestClaims};
-use crate::kvm::mailbox::{self, Mail, Part, Reply, Request};
+use crate::kvm::mailbox::{self, CaseText, Mail, Part, Reply, Request};
 use crate::memory::GuestMemory;
 use crate::qemu::Qemu;
 use crate::qemu::command::MachineConfig;
@@ -154,8 +154,13 @@ fn mail(request: Request, parts: impl Iterator<Item = Part>) -> Mail {
     mail
 }
 
+/// What the agent says of a case.
+pub(super) fn case_text(memory: &GuestMemory) -> Result<CaseText, OutcomeError> {
+    serde_json::from_str(&answer(memory)?).map_err(|error| OutcomeError::Agent(format!("case: {error}")))
+}
+
 /// The text of the agent's reply.
-pub(super) fn answer(memory: &GuestMemory) -> Result<String, OutcomeError> {
+fn answer(memory: &GuestMemory) -> Result<String, OutcomeError> {
     let mail: Mail = memory.read_value(mailbox::ADDRESS)?;
     let len = usize::try_from(mail.text_len).unwrap_or(usize::MAX).min(mailbox::TEXT_MAX);
     let mut text = vec![0; len];

@@ -4,6 +4,7 @@ use abi::hyp::{End, HypJob, INNER_ENDED, TRACE_LEN, TraceEvent};
 use abi::job::{JobHeader, Status};
 
 use super::Target;
+use crate::kvm::mailbox::CaseText;
 use crate::memory::{GuestMemory, OutOfRange};
 use crate::result::HypReport;
 
@@ -16,8 +17,8 @@ pub struct Outcome {
     pub hyp: Option<Box<HypReport>>,
     /// What the hypervisors above it say, the outermost of them first.
     pub inner: Vec<HypReport>,
-    /// What the host kernel logged, where there is one.
-    pub kernel_log: String,
+    /// What an agent says in words.
+    pub said: CaseText,
 }
 
 /// Which ring.
@@ -86,14 +87,14 @@ impl Target {
     ///
     /// If guest memory is smaller than the images claim, or an agent failed.
     pub fn collect(&self, memory: &GuestMemory) -> Result<Outcome, OutcomeError> {
-        let kernel_log = if self.kvm.is_some() { super::kvm::answer(memory)? } else { String::new() };
+        let said = if self.kvm.is_some() { super::kvm::case_text(memory)? } else { CaseText::default() };
         let header = memory.read_value(self.job_area.0)?;
         let mut reports = Vec::new();
         for address in &self.hyp_jobs {
             reports.push(report(&memory.read_value(*address)?));
         }
         let mut reports = reports.into_iter();
-        Ok(Outcome { header, hyp: reports.next().map(Box::new), inner: reports.collect(), kernel_log })
+        Ok(Outcome { header, hyp: reports.next().map(Box::new), inner: reports.collect(), said })
     }
 
     /// The bytes that a pass wrote into its ring.

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use abi::hyp::HypJob;
 use abi::job::JobHeader;
+use abi::pattern::Owner;
 use kvm_ioctls::Kvm;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
@@ -15,11 +17,13 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 use super::case;
 use super::channel::{Channel, Emulated, Local};
 use super::claims::claims;
-use super::disturb::{Disturber, Task};
 use super::kernel_log::KernelLog;
+use super::other::OtherGuest;
+use super::rival::Rival;
+use super::task::Task;
 use crate::kvm::boot::MAIL_PARAMETER;
 use crate::kvm::claims::Claims;
-use crate::kvm::mailbox::{self, Mail, Part, Reply, Request, TEXT_MAX};
+use crate::kvm::mailbox::{self, CaseText, Mail, Part, Reply, Request, TEXT_MAX};
 use crate::qemu::command::{SLOT_SIZE, slot};
 
 /// The guest's memory: the one slot of the payload.
@@ -50,6 +54,14 @@ fn mount_all() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// VMs whose end would take too long stay, with their descriptors.
+fn allow_many_files() {
+    const FILES: u64 = 1 << 20;
+    let limit = Rlimit { current: Some(FILES), maximum: Some(FILES) };
+    // A host that does not let us has to do with fewer cases.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 fn serve_emulated() -> Result<()> {
@@ -86,7 +98,7 @@ struct Host {
     /// The payload's data before its first instruction, and where it lies.
     pristine: (u64, Vec<u8>),
     task: Task,
-    disturber: Disturber,
+    rival: Rival,
 }
 
 struct Agent<C> {
@@ -135,13 +147,14 @@ impl<C: Channel> Agent<C> {
             }
             Request::Case => {
                 let [part] = parts else { return Err("a case has one part".into()) };
-                self.case(part)?;
-                Ok(self.log.take())
+                let complaints = self.case(part)?;
+                Ok(serde_json::to_string(&CaseText { kernel_log: self.log.take(), complaints })?)
             }
         }
     }
 
     fn greet(&mut self, parts: &[Part]) -> Result<Host> {
+        allow_many_files();
         let kvm = Kvm::new().map_err(|error| format!("cannot open /dev/kvm: {error}"))?;
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(GUEST), SLOT_SIZE as usize)])?;
         let mut pristine = (0, Vec::new());
@@ -152,13 +165,15 @@ impl<C: Channel> Agent<C> {
             pristine = (part.address, bytes);
         }
         let claims = claims(&kvm);
-        Ok(Host { claims, kvm, memory, pristine, task: Task::new(), disturber: Disturber::new() })
+        // A host that has no room for a second VM has nothing to disturb with.
+        let rival = Rival::start(claims.cpus, OtherGuest::new(&kvm, &claims).ok());
+        Ok(Host { claims, kvm, memory, pristine, task: Task::new(Owner::HostTask), rival })
     }
 
-    fn case(&mut self, part: &Part) -> Result<()> {
+    fn case(&mut self, part: &Part) -> Result<Vec<String>> {
         let Self { channel, host, .. } = self;
         let host = host.as_mut().ok_or("a case before the greeting")?;
-        let Host { kvm, claims, memory, pristine, task, disturber } = host;
+        let Host { kvm, claims, memory, pristine, task, rival } = host;
         let mut job = HypJob::new_zeroed();
         channel.read(mailbox::HYP_JOB, &mut job.as_mut_bytes()[..std::mem::offset_of!(HypJob, trace)])?;
         let mut bytes = vec![0; usize::try_from(part.len.min(SLOT_SIZE))?];
@@ -166,7 +181,7 @@ impl<C: Channel> Agent<C> {
         memory.write_slice(&pristine.1, GuestAddress(pristine.0))?;
         memory.write_slice(&bytes, GuestAddress(part.address))?;
 
-        case::run(kvm, claims, memory, &mut job, task, disturber)?;
+        let complaints = case::run(kvm, claims, memory, &mut job, task, rival)?;
 
         let mut header = JobHeader::new_zeroed();
         memory.read_slice(header.as_mut_bytes(), GuestAddress(part.address))?;
@@ -182,6 +197,6 @@ impl<C: Channel> Agent<C> {
             channel.write(address, &ring)?;
         }
         channel.write(mailbox::HYP_JOB, &job.as_bytes()[..std::mem::offset_of!(HypJob, trace)])?;
-        Ok(())
+        Ok(complaints)
     }
 }

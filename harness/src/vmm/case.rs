@@ -1,9 +1,11 @@
 //! One case: a fresh VM, and KVM_RUN until the payload or the budget ends it.
 
+use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use abi::doorbell::{self, Disturbance};
 use abi::hyp::{End, HypJob, flag};
+use arch::host::Call;
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_MMIO,
     KVM_EXIT_SYSTEM_EVENT,
@@ -11,9 +13,11 @@ use kvm_bindings::{
 use kvm_ioctls::Kvm;
 use vm_memory::GuestMemoryMmap;
 
-use super::disturb::{Disturber, Task};
+use super::disturb::Awaited;
 use super::raw::reg;
+use super::rival::Rival;
 use super::sweep::Sweep;
+use super::task::{Report, Task};
 use super::vm::{Kind, Vm, VmError};
 use crate::kvm::claims::Claims;
 
@@ -38,10 +42,17 @@ enum Exit {
 /// A case under way.
 pub(super) struct Case<'a> {
     pub(super) kvm: &'a Kvm,
+    pub(super) kind: Kind,
+    pub(super) memory: &'a GuestMemoryMmap,
     pub(super) vm: Vm,
     pub(super) job: &'a mut HypJob,
     pub(super) task: &'a mut Task,
-    pub(super) disturber: &'a mut Disturber,
+    pub(super) rival: &'a Rival,
+    pub(super) awaited: Option<Awaited>,
+    /// The next KVM_RUN is entered with every register of this thread in use, not V alone.
+    pub(super) everything: bool,
+    /// What KVM's interface did wrong.
+    complaints: Vec<String>,
     sweep: Sweep,
     deadline: Instant,
 }
@@ -65,31 +76,43 @@ fn kind(job: &HypJob, claims: &Claims) -> Kind {
     }
 }
 
-/// Runs the job that is in `memory`; everything that it comes to is written into `job`.
+/// Runs the job that is in `memory`. What it comes to is written into `job`; what KVM's interface did wrong is returned.
 pub(super) fn run(
     kvm: &Kvm,
     claims: &Claims,
     memory: &GuestMemoryMmap,
     job: &mut HypJob,
     task: &mut Task,
-    disturber: &mut Disturber,
-) -> Result<(), VmError> {
+    rival: &Rival,
+) -> Result<Vec<String>, VmError> {
     let kind = kind(job, claims);
     let vm = Vm::new(kvm, kind, memory, job.guest_entry)?;
-    task.begin();
-    let deadline = Instant::now() + Duration::from_nanos(job.budget_ticks);
-    let mut case = Case { kvm, vm, job, task, disturber, sweep: Sweep::off(), deadline };
-    let alarm = Alarm::set(Duration::from_nanos(case.job.budget_ticks));
+    let budget = Duration::from_nanos(job.budget_ticks);
+    let mut case = Case {
+        kvm,
+        kind,
+        memory,
+        vm,
+        job,
+        task,
+        rival,
+        awaited: None,
+        everything: true,
+        complaints: Vec::new(),
+        sweep: Sweep::off(),
+        deadline: Instant::now() + budget,
+    };
+    let alarm = Alarm::set(budget);
     let ran = case.run();
     drop(alarm);
-    let end_at = [case.vm.get(reg::PC).unwrap_or(0), case.vm.get(reg::PSTATE).unwrap_or(0), 0, 0];
-    case.job.end_at = end_at;
-    case.disturber.end();
-    if kind.el2 {
-        // Taking its shadow stages 2 down takes seconds on some kernels: it is left to the end of the host.
-        std::mem::forget(case.vm);
+    let of_rival = case.rival.rest();
+    let Case { vm, job, task, complaints, .. } = case;
+    for report in [std::mem::replace(&mut task.report, Report::NONE), of_rival] {
+        report.add_to(&mut job.harm, &mut job.counters, job.disturbed);
     }
-    ran
+    job.end_at = [vm.get(reg::PC).unwrap_or(0), vm.get(reg::PSTATE).unwrap_or(0), 0, 0];
+    vm.retire(kind);
+    ran.map(|()| complaints)
 }
 
 impl Case<'_> {
@@ -109,7 +132,13 @@ impl Case<'_> {
 
     /// One KVM_RUN.
     fn enter(&mut self) -> Exit {
-        let result = self.task.run(&self.vm.vcpu, self.job);
+        let before = Witness::now();
+        let everything = std::mem::take(&mut self.everything);
+        let result = self.task.call(&Call::kvm_run(self.vm.vcpu.as_raw_fd()), everything);
+        // Only what a guest was made to suffer counts, not what happened by itself.
+        if self.awaited.is_some() {
+            self.job.disturbed += before.until_now();
+        }
         if let Err(errno) = result {
             return match errno {
                 libc::EINTR | libc::EAGAIN => Exit::Signal,
@@ -185,6 +214,7 @@ impl Case<'_> {
         let answer = match doorbell_offset(address) {
             Some(doorbell::SWEEP_END) => self.sweep.end(),
             Some(doorbell::DISTURBED) => self.job.disturbed,
+            Some(doorbell::PENDING) => u64::from(self.is_awaited()),
             _ => {
                 self.end(End::WildAccess, address);
                 return;
@@ -207,7 +237,7 @@ impl Case<'_> {
     }
 
     /// Sets or clears KVM_GUESTDBG_SINGLESTEP.
-    fn step_or_not(&self) -> Result<(), VmError> {
+    pub(super) fn step_or_not(&self) -> Result<(), VmError> {
         let mut debug = kvm_bindings::kvm_guest_debug::default();
         if self.sweep.steps() {
             debug.control = kvm_bindings::KVM_GUESTDBG_ENABLE | kvm_bindings::KVM_GUESTDBG_SINGLESTEP;
@@ -231,9 +261,38 @@ impl Case<'_> {
         Ok(())
     }
 
+    /// Notes what KVM's interface did wrong.
+    pub(super) fn complain(&mut self, what: String) {
+        self.complaints.push(what);
+    }
+
     fn end(&mut self, end: End, argument: u64) {
         self.job.end_arg = argument;
         self.job.end = end as u64;
+    }
+}
+
+/// How often this thread has been preempted, and where it is.
+struct Witness {
+    preemptions: u64,
+    cpu: i32,
+}
+
+impl Witness {
+    fn now() -> Self {
+        // SAFETY: all zero is a valid report.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: the report is written.
+        unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+        // SAFETY: it only tells.
+        let cpu = unsafe { libc::sched_getcpu() };
+        Self { preemptions: usage.ru_nivcsw.unsigned_abs(), cpu }
+    }
+
+    /// Preemptions and moves since then.
+    fn until_now(self) -> u64 {
+        let now = Self::now();
+        (now.preemptions - self.preemptions) + u64::from(now.cpu != self.cpu)
     }
 }
 

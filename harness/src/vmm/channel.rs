@@ -61,7 +61,7 @@ pub(super) struct Emulated {
     file: semihosting::File,
     input: Console,
     output: Console,
-    /// What QEMU reads and writes: it needs pages that are mapped and writable, and brings none in.
+    /// What QEMU reads and writes: memory that nobody else changes the mapping of.
     buffer: Vec<u8>,
 }
 
@@ -76,8 +76,7 @@ impl Emulated {
             file: semihosting::File::open(&path).ok_or_else(missing)?,
             input: Console::input().ok_or_else(missing)?,
             output: Console::output().ok_or_else(missing)?,
-            // Written once, so that every page is there.
-            buffer: vec![0xa5; Self::CHUNK],
+            buffer: vec![0; Self::CHUNK],
         })
     }
 }

@@ -63,10 +63,7 @@ fn guest(kvm: &Kvm, kind: Kind) -> Result<GuestClaims, VmError> {
         vls: u64::from_le_bytes(vls.first_chunk().copied().unwrap_or_default()),
         fpmr_hides: vm.set(reg::ID_AA64PFR2, pfr2 & !reg::PFR2_FPMR).is_ok(),
     };
-    if kind.el2 {
-        // Taking its shadow stages 2 down takes seconds on some kernels.
-        std::mem::forget(vm);
-    }
+    vm.retire(kind);
     Ok(claims)
 }
 

@@ -1,11 +1,34 @@
 //! What `kvm-ioctls` and `kvm-bindings` lack, each with its place in Linux's uapi headers.
 
+use std::io;
+use std::os::fd::AsRawFd as _;
+
+use kvm_ioctls::VcpuFd;
+
+use super::vm::VmError;
+
 /// KVM_CAP_ARM_EL2 (`include/uapi/linux/kvm.h`).
 pub(super) const CAP_ARM_EL2: u64 = 240;
 /// KVM_CAP_ARM_EL2_E2H0 (`include/uapi/linux/kvm.h`).
 pub(super) const CAP_ARM_EL2_E2H0: u64 = 241;
 /// Bits of a VM's type that give its IPA size: KVM_VM_TYPE_ARM_IPA_SIZE_MASK. 0 stands for 40 bits.
 pub(super) const IPA_40_BITS: u64 = 0;
+
+/// KVM_GET_REG_LIST, `_IOWR(KVMIO, 0xb0, struct kvm_reg_list)` (`include/uapi/linux/kvm.h`). That of `kvm-ioctls` stops
+/// at 500 registers.
+pub(super) fn reg_list(vcpu: &VcpuFd) -> Result<Vec<u64>, VmError> {
+    const KVM_GET_REG_LIST: libc::c_int = 0xc008_aeb0_u32.cast_signed();
+    const REGISTERS: usize = 4096;
+    let mut list = vec![0; REGISTERS + 1];
+    list[0] = REGISTERS as u64;
+    // SAFETY: the first word says how many follow.
+    let answer = unsafe { libc::ioctl(vcpu.as_raw_fd(), KVM_GET_REG_LIST, list.as_mut_ptr()) };
+    if answer != 0 {
+        return Err(VmError { call: "KVM_GET_REG_LIST", source: io::Error::last_os_error() });
+    }
+    let len = usize::try_from(list[0]).unwrap_or(0).min(REGISTERS);
+    Ok(list.get(1..=len).unwrap_or_default().to_vec())
+}
 
 /// Register ids of KVM_GET_ONE_REG (`arch/arm64/include/uapi/asm/kvm.h`).
 pub(super) mod reg {
@@ -20,6 +43,16 @@ pub(super) mod reg {
     /// KVM_REG_ARM_CORE_REG, by the byte offset in `struct kvm_regs`.
     const fn core(offset: u64) -> u64 {
         KVM_REG_ARM64 | KVM_REG_SIZE_U64 | CORE | offset / 4
+    }
+
+    /// General register `n`.
+    pub(in crate::vmm) const fn x(n: u64) -> u64 {
+        core(8 * n)
+    }
+
+    /// Bytes of the register with this id.
+    pub(in crate::vmm) const fn size(id: u64) -> usize {
+        1 << (id >> 52 & 0xf)
     }
 
     /// PC.

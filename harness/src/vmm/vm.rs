@@ -145,6 +145,14 @@ impl Vm {
         self.vcpu.set_one_reg(id, &value.to_le_bytes()).map(drop).map_err(failed("KVM_SET_ONE_REG"))
     }
 
+    /// It is not needed any more.
+    pub(super) fn retire(self, kind: Kind) {
+        if kind.el2 {
+            // Taking its shadow stages 2 down takes seconds on some kernels: it is left to the end of the host.
+            std::mem::forget(self);
+        }
+    }
+
     /// The vCPU as at power-on, to go on at `entry`.
     pub(super) fn reset(&self, entry: u64) -> Result<(), VmError> {
         self.vcpu.vcpu_init(&self.init).map_err(failed("KVM_ARM_VCPU_INIT"))?;

@@ -27,6 +27,8 @@ pub(super) const DISTURBANCES: &Table<Option<Disturbance>> = &[
     (Disturbance::Preempt.name(), Some(Disturbance::Preempt)),
     (Disturbance::HostSimd.name(), Some(Disturbance::HostSimd)),
     (Disturbance::OtherVcpu.name(), Some(Disturbance::OtherVcpu)),
+    (Disturbance::Migrate.name(), Some(Disturbance::Migrate)),
+    (Disturbance::SaveRestore.name(), Some(Disturbance::SaveRestore)),
 ];
 /// Authentication of an ERET.
 pub(super) const AUTHS: &Table<Auth> = &[

@@ -67,8 +67,17 @@ fn ring_doorbell(offset: u64, value: u64) -> Result<(), Status> {
     }
     // SAFETY: the doorbell is mapped at every place and is not memory.
     unsafe { control::mmio_write(page + offset, value) };
+    if offset == doorbell::DISTURB {
+        // SAFETY: as above.
+        while unsafe { control::mmio_read(page + doorbell::PENDING) } != 0 {
+            control::spin(SPINS);
+        }
+    }
     Ok(())
 }
+
+/// Rounds that a place waits for a disturbance before it asks anew whether that has happened.
+const SPINS: u64 = 20_000;
 
 fn map(hole: u64, on: u64, place: Place) -> Result<(), Status> {
     let hole = Hole::from_u64(hole).ok_or(Status::BadJob)?;

@@ -1,4 +1,5 @@
-//! Interrupts that the program asks for: from the doorbell, or from the GIC where there is no hypervisor.
+//! Interrupts that the program asks for: IRQs from the doorbell, or from the GIC where there is no hypervisor or one that
+//! has a GIC of its own for its guests; SErrors from the doorbell.
 //!
 //! An IRQ that has arrived is withdrawn after it is recorded, so that it arrives once. An SError is not: it is over
 //! when it is taken, and one that a hypervisor forgets to clear has to arrive again.
@@ -19,7 +20,7 @@ static PENDING: AtomicU64 = AtomicU64::new(0);
 const IRQ: u64 = 1;
 const SERROR: u64 = 2;
 
-/// The GICv3 of QEMU's `virt` machine, with one security state: the only machine without a hypervisor that there is.
+/// The GICv3 of QEMU's `virt` machine, with one security state; a VMM puts that of its guests at the same addresses.
 mod gic {
     pub(super) const GICD_CTLR: u64 = 0x0800_0000;
     /// ARE, EnableGrp1.
@@ -71,9 +72,14 @@ pub(crate) fn set_up_gic(home: Place) {
 pub(crate) fn pend(wanted: u64) -> Result<(), Status> {
     match job::IRQ_SOURCE.get() {
         irq_source::DOORBELL => ring_doorbell(wanted)?,
-        irq_source::GIC if wanted == IRQ => {
-            write!("S3_0_C12_C11_5", 1); // ICC_SGI1R_EL1: SGI 0 to the CPU with affinity 0.0.0.0
-            isb();
+        irq_source::GIC => {
+            if wanted & SERROR != 0 {
+                ring_doorbell(SERROR)?;
+            }
+            if wanted & IRQ != 0 {
+                write!("S3_0_C12_C11_5", 1); // ICC_SGI1R_EL1: SGI 0 to the CPU with affinity 0.0.0.0
+                isb();
+            }
         }
         _ => return Err(Status::BadJob),
     }

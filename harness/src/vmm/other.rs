@@ -1,0 +1,83 @@
+//! Another guest: a VM of its own with registers of its own, at other lengths and traps than those of the guest under
+//! test.
+
+use abi::pattern::Owner;
+use arch::host::{self, Image};
+use kvm_ioctls::{Kvm, VcpuExit};
+use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
+
+use super::raw::reg;
+use super::task::{Report, Unit, image, look};
+use super::vm::{Kind, Vm, VmError};
+use crate::kvm::claims::Claims;
+
+/// Its memory.
+const BASE: u64 = 0x8000_0000;
+const SIZE: usize = 0x20_0000;
+/// Where in it the registers are loaded from and stored to.
+const LOAD: u64 = BASE + 0x10_0000;
+const STORE: u64 = BASE + 0x18_0000;
+/// No memory: each store to it is an exit.
+const DOORBELL: u64 = 0x0db0_0000;
+
+/// The guest.
+#[derive(Debug)]
+pub(super) struct OtherGuest {
+    vm: Vm,
+    memory: GuestMemoryMmap,
+    unit: Unit,
+    generation: u16,
+    left: Box<Image>,
+    found: Box<Image>,
+}
+
+impl OtherGuest {
+    /// Makes it: with SVE at half of the largest length if there is SVE.
+    pub(super) fn new(kvm: &Kvm, claims: &Claims) -> Result<Self, VmError> {
+        let lengths = claims.sve.map_or(0, |sve| sve.vls & 0xffff);
+        let largest = 64 - lengths.leading_zeros();
+        let vq = (1..=(largest / 2).max(1)).rev().find(|vq| lengths >> (vq - 1) & 1 != 0).unwrap_or(0);
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(BASE), SIZE)])
+            .map_err(|error| VmError { call: "guest memory", source: std::io::Error::other(error) })?;
+        let wrote = memory.write_slice(host::other_guest(), GuestAddress(BASE));
+        wrote.map_err(|error| VmError { call: "guest memory", source: std::io::Error::other(error) })?;
+        let kind = Kind { vq_max: vq, ..Kind::default() };
+        let vm = Vm::new(kvm, kind, &memory, BASE)?;
+        let unit = Unit { vl: vq as usize * 16, fpmr: false };
+        for (n, value) in [LOAD, STORE, DOORBELL, unit.uses()].into_iter().enumerate() {
+            vm.set(reg::x(n as u64), value)?;
+        }
+        let left = Box::new(Image::ZERO);
+        let mut guest = Self { vm, memory, unit, generation: 1, left, found: Box::new(Image::ZERO) };
+        guest.load();
+        Ok(guest)
+    }
+
+    /// Lets it store its registers, looks at them, and lets it load others.
+    pub(super) fn round(&mut self, report: &mut Report) {
+        if self.ring() && self.memory.read_slice(&mut self.found.0, GuestAddress(STORE)).is_ok() {
+            look(&self.left, &self.found, self.unit, false, Owner::OtherVcpu, report);
+        }
+        self.load();
+    }
+
+    /// Lets it load registers, and leaves it with them.
+    fn load(&mut self) {
+        self.generation = 3 - self.generation;
+        *self.left = image(Owner::OtherVcpu, self.generation, self.unit.vl, false);
+        // What cannot be written is not there to be found.
+        let _ = self.memory.write_slice(&self.left.0, GuestAddress(LOAD));
+        self.ring();
+    }
+
+    /// Runs it until it rings.
+    fn ring(&mut self) -> bool {
+        loop {
+            match self.vm.vcpu.run() {
+                Ok(VcpuExit::MmioWrite(..)) => return true,
+                Err(error) if error.errno() == libc::EINTR => {}
+                _ => return false,
+            }
+        }
+    }
+}
