@@ -55,14 +55,8 @@ pub enum Disturbance {
 
 impl Disturbance {
     /// Every disturbance, in the order of its value.
-    pub const ALL: [Self; 6] = [
-        Self::Clobber,
-        Self::Preempt,
-        Self::HostSimd,
-        Self::OtherVcpu,
-        Self::Migrate,
-        Self::SaveRestore,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Clobber, Self::Preempt, Self::HostSimd, Self::OtherVcpu, Self::Migrate, Self::SaveRestore];
 
     /// The disturbance with this value, if there is one.
     #[must_use]

@@ -10,11 +10,11 @@ pub mod esr;
 pub mod sysreg;
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
 pub mod boot;
+#[cfg(all(target_arch = "aarch64", target_os = "linux"))]
+pub mod host;
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
 pub mod hyp;
 #[cfg(all(target_arch = "aarch64", target_os = "none"))]
 pub mod payload;
-#[cfg(all(target_arch = "aarch64", target_os = "linux"))]
-pub mod host;
 #[cfg(target_arch = "aarch64")]
 pub mod semihosting;

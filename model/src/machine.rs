@@ -325,7 +325,8 @@ impl Machine {
             return Err(absent("KVM has no SVE for such a guest"));
         }
         if guest.sve && lengths != Lengths::of_cpu(guest.cpu, guest.vl_max) {
-            let has: Vec<String> = claimed.lengths.iter().map(|vq| (u32::from(vq) * 128).to_string()).collect();
+            let has: Vec<String> =
+                claimed.lengths.iter().map(|vq| (u32::from(vq) * 128).to_string()).collect();
             let why = format!("KVM has the vector lengths {} bits, not those of the guest", has.join(", "));
             return Err(Unavailable { code: skip::NO_VECTOR_LENGTH, why });
         }

@@ -53,11 +53,13 @@ pub(super) fn ask(
         say(&format!("booting {} in QEMU, KVM in mode {}", host.kernel.display(), host.mode.name()));
     }
     let booted = runner::ask(target, qemu, stop);
-    booted.map_err(|error| {
-        let console = error.console().to_owned();
-        let error = anyhow::Error::from(error);
-        if console.is_empty() { error } else { error.context(console) }
-    }).context(Void)
+    booted
+        .map_err(|error| {
+            let console = error.console().to_owned();
+            let error = anyhow::Error::from(error);
+            if console.is_empty() { error } else { error.context(console) }
+        })
+        .context(Void)
 }
 
 /// Compiles the cases for a target. Starts nothing.

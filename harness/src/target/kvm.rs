@@ -63,11 +63,8 @@ impl Kvm {
             let code = if guest.l1.is_some() { skip::NO_EL2 } else { skip::FEATURE_ABSENT };
             return Err(unavailable(code, format!("KVM has no such guest ({name}): {why}")));
         };
-        let substrate = Substrate {
-            qemu: self.host.is_some(),
-            sve: claims.sve.is_some(),
-            sme: self.host.is_some(),
-        };
+        let substrate =
+            Substrate { qemu: self.host.is_some(), sve: claims.sve.is_some(), sme: self.host.is_some() };
         Machine::kvm(&self.claimed(&claimed, guest.cpu), substrate, guest)
     }
 

@@ -8,8 +8,8 @@ use abi::hyp::HypJob;
 use abi::job::JobHeader;
 use abi::pattern::Owner;
 use kvm_ioctls::Kvm;
-use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::mount::{MountFlags, mount};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::system::{RebootCommand, reboot};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 use zerocopy::{FromZeros as _, IntoBytes as _};
@@ -66,7 +66,9 @@ fn allow_many_files() {
 
 fn serve_emulated() -> Result<()> {
     let cmdline = fs::read_to_string("/proc/cmdline")?;
-    let path = cmdline.split_ascii_whitespace().find_map(|word| word.strip_prefix(MAIL_PARAMETER)?.strip_prefix('='));
+    let path = cmdline
+        .split_ascii_whitespace()
+        .find_map(|word| word.strip_prefix(MAIL_PARAMETER)?.strip_prefix('='));
     let path = path.ok_or_else(|| format!("the kernel's command line has no {MAIL_PARAMETER}"))?;
     Agent::new(Emulated::open(path)?).serve()
 }

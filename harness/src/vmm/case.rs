@@ -251,7 +251,10 @@ impl Case<'_> {
         /// KVM_ARM_IRQ_TYPE_CPU, vCPU 0, KVM_ARM_IRQ_CPU_IRQ.
         const CPU_IRQ: u32 = 0;
         let failed = |call| move |error: kvm_ioctls::Error| VmError { call, source: error.into() };
-        self.vm.fd.set_irq_line(CPU_IRQ, wanted & 1 != 0).map_err(failed("KVM_IRQ_LINE"))?;
+        // KVM's own GIC owns the line: a guest that has one sends its interrupts itself.
+        if !self.kind.el2 {
+            self.vm.fd.set_irq_line(CPU_IRQ, wanted & 1 != 0).map_err(failed("KVM_IRQ_LINE"))?;
+        }
         if wanted & 2 != 0 {
             self.settle();
             let mut events = self.vm.vcpu.get_vcpu_events().map_err(failed("KVM_GET_VCPU_EVENTS"))?;

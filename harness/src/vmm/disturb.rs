@@ -62,15 +62,20 @@ impl Case<'_> {
             let mut value = vec![0; raw::reg::size(id)];
             match self.vm.vcpu.get_one_reg(id, &mut value) {
                 Ok(_) => values.push((id, value)),
-                Err(error) => self.complain(format!("register {id:#018x} is listed and cannot be read: {error}")),
+                Err(error) => {
+                    self.complain(format!("register {id:#018x} is listed and cannot be read: {error}"))
+                }
             }
         }
-        let events: kvm_vcpu_events = self.vm.vcpu.get_vcpu_events().map_err(failed("KVM_GET_VCPU_EVENTS"))?;
+        let events: kvm_vcpu_events =
+            self.vm.vcpu.get_vcpu_events().map_err(failed("KVM_GET_VCPU_EVENTS"))?;
         let new = Vm::new(self.kvm, self.kind, self.memory, self.job.guest_entry)?;
         // Lengths are part of what the VM is made with.
         for (id, value) in values.into_iter().filter(|(id, _)| *id != raw::reg::SVE_VLS) {
             if let Err(error) = new.vcpu.set_one_reg(id, &value) {
-                self.complain(format!("register {id:#018x} cannot be written with what it was read as: {error}"));
+                self.complain(format!(
+                    "register {id:#018x} cannot be written with what it was read as: {error}"
+                ));
             }
         }
         new.vcpu.set_vcpu_events(&events).map_err(failed("KVM_SET_VCPU_EVENTS"))?;

@@ -151,7 +151,14 @@ pub(super) fn image(owner: Owner, generation: u16, vl: usize, fpmr: bool) -> Ima
 /// Compares what was found with what was left. A task keeps of its registers what a system call keeps
 /// (Documentation/arch/arm64/sve.rst: V, FPSR, FPCR and FPMR; the bits of Z above 128, P and FFR become zero or are
 /// kept); a guest keeps all of them.
-pub(super) fn look(before: &Image, found: &Image, unit: Unit, is_call: bool, owner: Owner, report: &mut Report) {
+pub(super) fn look(
+    before: &Image,
+    found: &Image,
+    unit: Unit,
+    is_call: bool,
+    owner: Owner,
+    report: &mut Report,
+) {
     let vl = unit.vl.max(16);
     let mut registers = 0u64;
     let mut first: Option<(Vec<u8>, Vec<u8>)> = None;

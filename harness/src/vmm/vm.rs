@@ -75,7 +75,8 @@ impl Vm {
         let mut vm = Self::bare(kvm, kind)?;
         for (slot, region) in memory.iter().enumerate() {
             let address = memory.get_host_address(region.start_addr());
-            let userspace_addr = address.map_err(|error| VmError { call: "guest memory", source: io::Error::other(error) })?;
+            let userspace_addr =
+                address.map_err(|error| VmError { call: "guest memory", source: io::Error::other(error) })?;
             let region = kvm_userspace_memory_region {
                 slot: slot as u32,
                 flags: 0,
@@ -109,9 +110,7 @@ impl Vm {
             lengths[bit / 8] &= !(1 << (bit % 8));
         }
         self.vcpu.set_one_reg(reg::SVE_VLS, &lengths).map_err(failed("KVM_SET_ONE_REG(SVE_VLS)"))?;
-        self.vcpu
-            .vcpu_finalize(&(KVM_ARM_VCPU_SVE as i32))
-            .map_err(failed("KVM_ARM_VCPU_FINALIZE"))
+        self.vcpu.vcpu_finalize(&(KVM_ARM_VCPU_SVE as i32)).map_err(failed("KVM_ARM_VCPU_FINALIZE"))
     }
 
     /// An in-kernel GICv3: a guest with EL2 does not run without one (EAGAIN from its first KVM_RUN).
