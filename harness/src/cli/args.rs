@@ -11,9 +11,9 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use model::scenario::Shard;
 
+use crate::debian;
 use crate::kvm::boot::{Host, KvmMode};
 use crate::options::{Options, SetError, Strategy, TargetKind};
-use crate::qemu::provision;
 
 /// Does a guest's floating-point state hold fast?
 ///
@@ -216,7 +216,7 @@ pub(super) struct ProvisionArgs {
 
 /// Refuses at once what cannot be a mirror, whether or not anything will be fetched.
 fn mirror(text: &str) -> Result<String, String> {
-    if provision::is_address(text) {
+    if debian::is_address(text) {
         Ok(text.to_owned())
     } else {
         Err("give the address of a Debian mirror, like http://HOST/debian".to_owned())
