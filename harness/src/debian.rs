@@ -5,6 +5,7 @@
 //! keyring, mirror and settings of apt (its proxy, say), and nothing is changed.
 
 mod mirror;
+pub mod version;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -265,6 +266,38 @@ impl Apt {
     /// Runs `apt-get`.
     pub(crate) fn get(&self, arguments: &[&str]) -> Result<()> {
         run(&mut self.command("apt-get", arguments), &format!("apt-get {}", arguments[0])).map(drop)
+    }
+
+    /// Fetches the lists of the suites that can be had, and returns the errors about the others.
+    pub(crate) fn update_what_is_there(&self) -> Result<Vec<String>> {
+        let output = output(&mut self.command("apt-get", &["update"]), "apt-get update")?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let present =
+            self.ask("apt-get", &["indextargets", "--format", "$(RELEASE)", "Created-By: Packages"])?;
+        if present.trim().is_empty() {
+            return Err(complaint("apt-get update", &output));
+        }
+        Ok(stderr.lines().filter_map(|line| line.strip_prefix("E: ")).map(str::to_owned).collect())
+    }
+
+    /// What a tool of apt's says.
+    pub(crate) fn ask(&self, tool: &str, arguments: &[&str]) -> Result<String> {
+        let output = run(&mut self.command(tool, arguments), &format!("{tool} {}", arguments[0]))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Fetches one package, whose name and version are known, and returns its file.
+    pub(crate) fn download(&self, package: &str, version: &str) -> Result<PathBuf> {
+        // The folder is the package's alone, so its one file is the one.
+        let folder = self.archives.join(package);
+        fs::create_dir_all(&folder).map_err(|source| failed("create", &folder, source))?;
+        let mut command = self.command("apt-get", &["download", &format!("{package}={version}")]);
+        run(command.current_dir(&folder), "apt-get download")?;
+        packages(&folder)?.into_iter().next().ok_or_else(|| DebianError::Failed {
+            tool: "apt-get download".to_owned(),
+            status: "no file".to_owned(),
+            said: format!("{package} {version} did not come"),
+        })
     }
 
     fn command(&self, tool: &str, arguments: &[&str]) -> Command {
