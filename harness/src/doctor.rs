@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
+use crate::debian;
 use crate::options::TargetKind;
 use crate::qemu::{Qemu, Settings, Unusable, Version, provision};
 
@@ -175,7 +176,7 @@ fn space(cache: Option<&Path>) -> Check {
     };
     // The folder itself may still have to be made.
     let existing: PathBuf = cache.ancestors().find(|folder| folder.is_dir()).unwrap_or(cache).to_owned();
-    match provision::free_space(&existing) {
+    match debian::free_space(&existing) {
         Ok(free) => {
             let found = format!("{}, {} MB free", cache.display(), free / 1_000_000);
             Check { name, health: Health::Good, found, mend: String::new() }

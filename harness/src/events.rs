@@ -60,6 +60,9 @@ pub struct Environment {
     pub fault: Option<String>,
     /// What ran the machines.
     pub emulator: Option<Emulator>,
+    /// The kernel whose KVM ran the cases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Kernel>,
     /// The bare-metal images.
     pub images: Vec<Image>,
     /// The machine that all this ran on.
@@ -74,6 +77,25 @@ pub struct Environment {
     pub started: String,
     /// How many cases the run is to have.
     pub planned: u64,
+}
+
+/// A Linux kernel under test.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Kernel {
+    /// What it is called to people.
+    pub name: String,
+    /// `uname -r`.
+    pub release: String,
+    /// `uname -v`.
+    pub version: String,
+    /// SHA-256 of the raw image, in hexadecimal; none for that of the machine itself.
+    pub sha256: Option<String>,
+    /// SHA-256 of its configuration, if that is known.
+    pub config_sha256: Option<String>,
+    /// What its KVM said of its mode.
+    pub kvm: String,
+    /// The command line of the QEMU that it booted in.
+    pub command: Option<String>,
 }
 
 /// The emulator under the machines.

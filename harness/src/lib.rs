@@ -6,6 +6,7 @@
 //! | [`suite`], [`expectations`] | the scenarios that are part of this program, and what is known not to pass |
 //! | [`options`], [`target`], [`image`], [`memory`], [`qemu`], [`limits`] | what runs the payload, and how |
 //! | [`kvm`], `vmm` | Linux KVM as the hypervisor under test: from any host; on an arm64 one |
+//! | [`debian`], [`kernel`] | the packages of Debian, for what this machine lacks; arm64 kernels by name |
 //! | [`runner`], [`result`], [`window`] | many cases on few machines; what each gave; how long a sweep's windows are |
 //! | [`recorder`], [`events`], [`run_folder`] | what a run leaves: one log, written once |
 //! | [`report`], [`diagnose`] | reports as functions of the log; addresses, syndromes and traces in words |
@@ -15,11 +16,13 @@
 
 pub mod bench;
 pub mod cli;
+pub mod debian;
 pub mod diagnose;
 pub mod doctor;
 pub mod events;
 pub mod expectations;
 pub mod image;
+pub mod kernel;
 pub mod kvm;
 pub mod limits;
 pub mod memory;

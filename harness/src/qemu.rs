@@ -3,7 +3,6 @@
 mod child;
 pub mod command;
 pub mod machine;
-mod mirror;
 pub mod provision;
 
 use std::env;
@@ -14,6 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+pub use crate::debian::{DEBIAN_MIRROR, NO_PROVISION};
 use crate::image::sha256;
 
 /// The program's name on PATH.
@@ -188,11 +188,6 @@ pub enum FindError {
         source: provision::ProvisionError,
     },
 }
-
-/// The variable that turns provisioning off.
-pub const NO_PROVISION: &str = "HOLDFAST_NO_PROVISION";
-/// The variable that names the Debian mirror to provision from.
-pub const DEBIAN_MIRROR: &str = "HOLDFAST_DEBIAN_MIRROR";
 
 /// Where to look for a QEMU and what may be done to get one.
 #[derive(Clone, Debug, Default)]

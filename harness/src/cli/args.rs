@@ -1,7 +1,5 @@
 //! The command line.
 
-use std::path::PathBuf;
-
 use abi::doorbell::{Disturbance, Sweep};
 use abi::fault::Fault;
 use abi::hyp::{Nested, Restore};
@@ -11,9 +9,10 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use model::scenario::Shard;
 
+use crate::debian;
+use crate::kernel::{Kernel, KernelSpec};
 use crate::kvm::boot::{Host, KvmMode};
 use crate::options::{Options, SetError, Strategy, TargetKind};
-use crate::qemu::provision;
 
 /// Does a guest's floating-point state hold fast?
 ///
@@ -169,9 +168,9 @@ pub(super) struct TargetArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Options of --target kvm-qemu")]
 pub(super) struct HostArgs {
-    /// The arm64 Linux kernel to boot: an image
-    #[arg(long, value_name = "IMAGE")]
-    pub(super) kernel: Option<PathBuf>,
+    /// The arm64 Linux kernel to boot: an image, or one of Debian's, as debian:7.2, debian:6.12.43, debian:6.12/oldest
+    #[arg(long, value_name = "KERNEL", default_value = "debian:7.2")]
+    pub(super) kernel: KernelSpec,
     /// The mode of its KVM
     #[arg(long, value_name = "MODE", default_value = "vhe", value_parser = kvm_mode())]
     pub(super) kvm_mode: KvmMode,
@@ -187,10 +186,10 @@ pub(super) struct HostArgs {
 }
 
 impl HostArgs {
-    fn host(&self) -> Option<Host> {
-        let kernel = self.kernel.clone()?;
+    /// The host, with this kernel.
+    pub(super) fn host(&self, kernel: Kernel) -> Host {
         let Self { kvm_mode: mode, cpus, sve_max, cmdline, .. } = self;
-        Some(Host { kernel, mode: *mode, cpus: *cpus, sve_max: *sve_max, cmdline: cmdline.clone() })
+        Host { kernel, mode: *mode, cpus: *cpus, sve_max: *sve_max, cmdline: cmdline.clone() }
     }
 }
 
@@ -216,7 +215,7 @@ pub(super) struct ProvisionArgs {
 
 /// Refuses at once what cannot be a mirror, whether or not anything will be fetched.
 fn mirror(text: &str) -> Result<String, String> {
-    if provision::is_address(text) {
+    if debian::is_address(text) {
         Ok(text.to_owned())
     } else {
         Err("give the address of a Debian mirror, like http://HOST/debian".to_owned())
@@ -406,7 +405,7 @@ impl TargetArgs {
         Ok(Options {
             target: self.target,
             strategy,
-            host: self.host.host(),
+            host: None,
             depth: self.depth,
             sweep: self.sweep,
             disturbance: self.disturb,

@@ -73,11 +73,12 @@ fn execute(
     cases: Vec<Arc<Case>>,
     replayed: Option<&Utf8Path>,
 ) -> Result<Exit> {
-    let options = target.options(fault)?;
+    let mut options = target.options(fault)?;
     if cases.is_empty() {
         say("no case has such a name: `holdfast list` names them all");
         return Ok(Exit::NothingRan);
     }
+    options.host = session::host(target, &options)?;
     let stop = session::stop_on_signal()?;
     let qemu = session::find_qemu(&options)?;
     let target = session::target(&options, &qemu)?;

@@ -10,13 +10,16 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result};
 use model::scenario::Case;
 
-use crate::events::{Emulator, Environment, Host, Image, SCHEMA_VERSION};
+use super::args::TargetArgs;
+use crate::events::{self, Emulator, Environment, Image, SCHEMA_VERSION};
+use crate::kernel;
+use crate::kvm::boot::Host;
 use crate::limits;
 use crate::options::{Options, TargetKind};
 use crate::qemu::{self, Qemu};
 use crate::run_folder::timestamp;
 use crate::runner::{self, Booted, Plan, Planned, Runner, Sweeping, Tolerance, Work, plan};
-use crate::target::{Target, TargetConfig};
+use crate::target::{Kvm, Target, TargetConfig};
 
 /// Marks an error that makes a run void: something is missing or broken, and the command line is right.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,18 @@ pub(super) fn find_qemu(options: &Options) -> Result<Qemu> {
     qemu::find(&settings, &mut say).map_err(anyhow::Error::from).context(Void)
 }
 
+/// Finds the kernel of `kvm-qemu`, and makes the host that boots it.
+pub(super) fn host(args: &TargetArgs, options: &Options) -> Result<Option<Host>> {
+    if options.target != TargetKind::KvmQemu {
+        return Ok(None);
+    }
+    let mut settings = kernel::Settings::from_env();
+    settings.provision &= options.provision;
+    settings.mirror = options.mirror.clone().or(settings.mirror);
+    let kernel = kernel::find(&args.host.kernel, &settings, &mut say).map_err(anyhow::Error::from).context(Void)?;
+    Ok(Some(args.host.host(kernel)))
+}
+
 /// The target of a run.
 pub(super) fn target(options: &Options, qemu: &Qemu) -> Result<Target> {
     Ok(Target::new(TargetConfig::new(options), qemu.version())?)
@@ -50,7 +65,7 @@ pub(super) fn ask(
     stop: &AtomicBool,
 ) -> Result<Option<Booted>> {
     if let Some(host) = &options.host {
-        say(&format!("booting {} in QEMU, KVM in mode {}", host.kernel.display(), host.mode.name()));
+        say(&format!("booting {} in QEMU, KVM in mode {}", host.kernel.name, host.mode.name()));
     }
     let booted = runner::ask(target, qemu, stop);
     booted
@@ -132,7 +147,8 @@ pub(super) fn environment(
             sha256: qemu.sha256().unwrap_or_else(|error| format!("unreadable: {error}")),
         }),
         images,
-        host: host(),
+        host: machine(),
+        kernel: target.kvm().map(|kvm| kernel_under_test(kvm, qemu)),
         replayed: None,
         command: std::env::args().collect(),
         repeat,
@@ -141,9 +157,24 @@ pub(super) fn environment(
     }
 }
 
-fn host() -> Host {
+fn kernel_under_test(kvm: &Kvm, qemu: &Qemu) -> events::Kernel {
+    let claims = kvm.claims().cloned().unwrap_or_default();
+    let host = kvm.host();
+    let kernel = host.map(|host| &host.kernel);
+    events::Kernel {
+        name: kernel.map_or_else(|| "the kernel of this machine".to_owned(), |kernel| kernel.name.clone()),
+        release: claims.release,
+        version: claims.version,
+        sha256: kernel.map(|kernel| kernel.sha256.clone()),
+        config_sha256: kernel.and_then(|kernel| kernel.config_sha256.clone()),
+        kvm: claims.mode,
+        command: host.map(|host| host.command_line(qemu)),
+    }
+}
+
+fn machine() -> events::Host {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    Host {
+    events::Host {
         os: format!("{} {}", std::env::consts::OS, release.trim()).trim().to_owned(),
         arch: std::env::consts::ARCH.to_owned(),
         cpus: std::thread::available_parallelism()

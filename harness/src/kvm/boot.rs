@@ -2,7 +2,6 @@
 
 use std::io::{self, Cursor, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::PathBuf;
 use std::process::Command;
 
 use cpio::NewcBuilder;
@@ -10,6 +9,7 @@ use model::scenario::step::Cpu;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::image::embedded;
+use crate::kernel::Kernel;
 use crate::qemu::Qemu;
 
 /// The kernel's parameter that tells the agent where the shared file is.
@@ -48,8 +48,8 @@ impl KvmMode {
 /// An emulated host.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// The kernel, a raw arm64 `Image`.
-    pub kernel: PathBuf,
+    /// The kernel.
+    pub kernel: Kernel,
     /// KVM's mode.
     pub mode: KvmMode,
     /// CPUs.
@@ -96,6 +96,16 @@ impl Host {
         Ok((command, vec![initrd]))
     }
 
+    /// The command line, for people: the agent's file system and the shared file are then files that they have.
+    #[must_use]
+    pub fn command_line(&self, qemu: &Qemu) -> String {
+        let start = qemu.command();
+        let start = std::iter::once(start.get_program()).chain(start.get_args());
+        let start = start.map(|word| word.to_string_lossy().into_owned());
+        let quote = |word: String| if word.contains(' ') { format!("'{word}'") } else { word };
+        start.chain(self.arguments(Cpu::Max, 3, "INITRD")).map(quote).collect::<Vec<_>>().join(" ")
+    }
+
     fn arguments(&self, cpu: Cpu, mail: i32, initrd: &str) -> Vec<String> {
         let switch = |on| if on { "on" } else { "off" };
         let mut model = "max,pauth-impdef=on,lpa2=off".to_owned();
@@ -133,7 +143,7 @@ impl Host {
             "-semihosting-config",
             "enable=on,target=native,userspace=on",
             "-kernel",
-            &self.kernel.to_string_lossy(),
+            &self.kernel.image.to_string_lossy(),
             "-initrd",
             initrd,
             "-append",
