@@ -48,7 +48,8 @@ pub(super) fn host(args: &TargetArgs, options: &Options) -> Result<Option<Host>>
     let mut settings = kernel::Settings::from_env();
     settings.provision &= options.provision;
     settings.mirror = options.mirror.clone().or(settings.mirror);
-    let kernel = kernel::find(&args.host.kernel, &settings, &mut say).map_err(anyhow::Error::from).context(Void)?;
+    let kernel =
+        kernel::find(&args.host.kernel, &settings, &mut say).map_err(anyhow::Error::from).context(Void)?;
     Ok(Some(args.host.host(kernel)))
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::mem::offset_of;
 use std::process::ExitCode;
 
 use abi::hyp::HypJob;
@@ -177,7 +178,9 @@ impl<C: Channel> Agent<C> {
         let host = host.as_mut().ok_or("a case before the greeting")?;
         let Host { kvm, claims, memory, pristine, task, rival } = host;
         let mut job = HypJob::new_zeroed();
-        channel.read(mailbox::HYP_JOB, &mut job.as_mut_bytes()[..std::mem::offset_of!(HypJob, trace)])?;
+        channel.read(mailbox::HYP_JOB, &mut job.as_mut_bytes()[..offset_of!(HypJob, end)])?;
+        // What the harness reads is what this case comes to.
+        job.as_mut_bytes()[offset_of!(HypJob, end)..].fill(0);
         let mut bytes = vec![0; usize::try_from(part.len.min(SLOT_SIZE))?];
         channel.read(part.address, &mut bytes)?;
         memory.write_slice(&pristine.1, GuestAddress(pristine.0))?;
@@ -198,7 +201,7 @@ impl<C: Channel> Agent<C> {
             memory.read_slice(&mut ring, GuestAddress(address))?;
             channel.write(address, &ring)?;
         }
-        channel.write(mailbox::HYP_JOB, &job.as_bytes()[..std::mem::offset_of!(HypJob, trace)])?;
+        channel.write(mailbox::HYP_JOB, &job.as_bytes()[..offset_of!(HypJob, trace)])?;
         Ok(complaints)
     }
 }
