@@ -9,8 +9,10 @@
 //! | --- | --- |
 //! | [`mailbox`] | what travels between harness and agent |
 //! | [`claims`] | what a KVM says that its guests have |
+//! | [`log`] | what a kernel's log says about it |
 //! | [`boot`] | an emulated host: kernel, `/init`, QEMU's command line |
 
 pub mod boot;
 pub mod claims;
+pub mod log;
 pub mod mailbox;

@@ -13,6 +13,7 @@ use super::ready::{Ready, chain};
 use super::verdict::{self, Verdict};
 
 use super::{Job, Shared};
+use crate::kvm::log;
 use crate::kvm::mailbox::CaseText;
 use crate::limits;
 use crate::qemu::machine::{JobEnd, MachineError};
@@ -67,6 +68,14 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         run.fate = Fate::Starved;
     }
     let Run { hyp, fate, said, .. } = run;
+    let console = said.kernel_log + &machine.machine.take_console();
+    let verdict = match log::splat(&console).filter(|_| shared.target.kvm().is_some()) {
+        Some(splat) if fate == Fate::Lost && matches!(verdict.state, State::Crash | State::Timeout) => {
+            let why = format!("the host kernel died: {splat}; {}", verdict.why);
+            Verdict { state: State::Crash, why, ..verdict }
+        }
+        _ => verdict,
+    };
     let passed = verdict.state == State::Pass;
     let sweep = job.sweep.map(|sweep| SweepOutcome {
         kind: sweep.kind,
@@ -85,7 +94,7 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         unexpected: verdict.unexpected,
         stopped_at: verdict.stopped_at,
         dump: if passed { Vec::new() } else { verdict.dump },
-        console: said.kernel_log + &machine.machine.take_console(),
+        console,
         duration: begun.elapsed(),
         machine: machine.number,
     };
@@ -227,6 +236,9 @@ impl Run<'_> {
             Some(why) => Verdict::new(State::Error, why),
             None if !self.said.complaints.is_empty() => {
                 Verdict::new(State::Fail, self.said.complaints.join("; "))
+            }
+            None if let Some(splat) = log::splat(&self.said.kernel_log) => {
+                Verdict::new(State::Fail, format!("the host kernel complained (P-26): {splat}"))
             }
             None => verdict::clean(&job.program, job.sweep.is_some(), hyp.as_deref(), inner),
         }

@@ -34,10 +34,10 @@ pub fn neighbor(program: &Program, harm: &Harm) -> Option<Finding> {
     }
     .unwrap_or((FailureClass::Garbage, None));
     let asks = |op: &Op| op.code == Code::Doorbell as u16 && op.arg[0] == doorbell::DISTURB;
-    let number = usize::try_from(harm.disturbance).ok()?.checked_sub(1)?;
+    let number = usize::try_from(harm.disturbance).ok()?.checked_sub(1);
     let mut ops = program.ops.iter().enumerate();
-    let asked = ops.clone().filter(|(_, op)| asks(op)).nth(number);
-    // A sweep disturbs more often than the program asks for.
+    let asked = number.and_then(|number| ops.clone().filter(|(_, op)| asks(op)).nth(number));
+    // A sweep disturbs more often than the program asks for, and the thread of a VMM looks whenever the vCPU exits.
     let (index, op) = asked.or_else(|| ops.next_back())?;
     let step = usize::from(op.step);
     Some(Finding {
