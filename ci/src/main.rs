@@ -7,6 +7,7 @@ mod check;
 mod compared;
 mod format;
 mod fuzz;
+mod kernel;
 mod lint;
 mod project;
 mod section;
@@ -46,6 +47,8 @@ enum Command {
         /// Only these targets
         targets: Vec<String>,
     },
+    /// Build a small arm64 Linux from Debian's source, with published bugs of KVM put back by name
+    Kernel(kernel::Options),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +70,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Test => suite::run(&project),
         Command::Bless { filter } => bless::run(&project, filter.as_deref()),
         Command::Fuzz { seconds, targets } => fuzz::run(&project, *seconds, targets),
+        Command::Kernel(options) => kernel::run(&project, options),
     }
 }
 
