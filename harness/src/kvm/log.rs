@@ -14,8 +14,7 @@ const SPLATS: [&str; 9] = [
 ];
 
 /// What an emulated machine that gets little of its host's CPU says: noise.
-const NOISE: [&str; 6] =
-    ["rcu", "soft lockup", "hard LOCKUP", "hung_task", "clocksource", "workqueue: "];
+const NOISE: [&str; 6] = ["rcu", "soft lockup", "hard LOCKUP", "hung_task", "clocksource", "workqueue: "];
 
 /// The first line of a kernel's log that tells of a bug, without its time stamp.
 #[must_use]
@@ -46,7 +45,10 @@ mod tests {
         assert_eq!(splat("kvm [1]: nVHE hyp panic at: [<0>] x"), Some("kvm [1]: nVHE hyp panic at: [<0>] x"));
         assert_eq!(splat("watchdog: BUG: soft lockup - CPU#0 stuck for 26s!"), None);
         assert_eq!(splat("rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:"), None);
-        assert_eq!(splat("[    1.0] Kernel panic - not syncing: Oops"), Some("Kernel panic - not syncing: Oops"));
+        assert_eq!(
+            splat("[    1.0] Kernel panic - not syncing: Oops"),
+            Some("Kernel panic - not syncing: Oops")
+        );
         assert_eq!(splat(""), None);
         assert_eq!(splat("[[[[ ] ] BUG: at the start"), None);
     }

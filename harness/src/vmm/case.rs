@@ -51,6 +51,8 @@ pub(super) struct Case<'a> {
     pub(super) awaited: Option<Awaited>,
     /// The next KVM_RUN is entered with every register of this thread in use, not V alone.
     pub(super) everything: bool,
+    /// What the rival found in its registers.
+    pub(super) of_rival: Report,
     /// What KVM's interface did wrong.
     complaints: Vec<String>,
     sweep: Sweep,
@@ -98,6 +100,7 @@ pub(super) fn run(
         rival,
         awaited: None,
         everything: true,
+        of_rival: Report::NONE,
         complaints: Vec::new(),
         sweep: Sweep::off(),
         deadline: Instant::now() + budget,
@@ -105,8 +108,9 @@ pub(super) fn run(
     let alarm = Alarm::set(budget);
     let ran = case.run();
     drop(alarm);
-    let of_rival = case.rival.rest();
-    let Case { vm, job, task, complaints, .. } = case;
+    let last = case.rival.rest();
+    let Case { vm, job, task, complaints, mut of_rival, .. } = case;
+    of_rival.merge(last);
     for report in [std::mem::replace(&mut task.report, Report::NONE), of_rival] {
         report.add_to(&mut job.harm, &mut job.counters, job.disturbed);
     }
@@ -231,7 +235,7 @@ impl Case<'_> {
             self.job.counters.sweep_points += 1;
             self.job.counters.sweep_points_live += 1;
             let kind = Disturbance::from_u64(self.job.sweep_disturbance).unwrap_or(Disturbance::Clobber);
-            self.disturb(kind)?;
+            self.disturb_at_point(kind)?;
         }
         Ok(())
     }

@@ -48,8 +48,26 @@ impl Case<'_> {
         let awaits = self.job.disturbed == awaited.since && awaited.asked < PATIENCE;
         if !awaits {
             self.awaited = None;
+            // What was asked for has happened, here and not anywhere after it.
+            let found = self.rival.rest();
+            self.of_rival.merge(found);
         }
         awaits
+    }
+
+    /// Commits a disturbance at a point of a sweep: the vCPU is out of the guest, and stays so until it is over.
+    pub(super) fn disturb_at_point(&mut self, kind: Disturbance) -> Result<(), VmError> {
+        let work = match kind {
+            Disturbance::Preempt => Work::Task,
+            Disturbance::OtherVcpu => Work::Guest,
+            Disturbance::Migrate => Work::Migrate,
+            Disturbance::Clobber | Disturbance::HostSimd | Disturbance::SaveRestore => {
+                return self.disturb(kind);
+            }
+        };
+        self.rival.once(work);
+        self.job.disturbed += 1;
+        Ok(())
     }
 
     /// Reads every register that KVM lists, and goes on with a new VM to which they are written (rule P-102).

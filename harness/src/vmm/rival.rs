@@ -27,6 +27,9 @@ pub(super) enum Work {
     Migrate,
 }
 
+/// Above that of the vCPU's thread.
+const PRIORITY: i32 = 2;
+
 /// How long it sleeps in between. Twice the time that an emulated host takes for a switch there and back.
 const MOMENT: Duration = Duration::from_micros(150);
 
@@ -89,9 +92,14 @@ impl Rival {
         std::mem::replace(&mut *lock(&self.0.report), Report::NONE)
     }
 
-    /// How often it did its work.
-    pub(super) fn rounds(&self) -> u64 {
-        self.0.rounds.load(Ordering::Acquire)
+    /// Lets it do its work once, and waits for that.
+    pub(super) fn once(&self, work: Work) {
+        let rounds = || self.0.rounds.load(Ordering::Acquire);
+        let before = rounds();
+        self.work(work);
+        while rounds() == before {
+            thread::yield_now();
+        }
     }
 
     /// The vCPU's thread can be sent elsewhere.
@@ -104,7 +112,7 @@ fn run(shared: &Shared, mut other: Option<OtherGuest>) {
     let nanoseconds = [0, i64::from(MOMENT.subsec_nanos())];
     let moment = Call::sleep(&nanoseconds);
     let mut task = Task::new(Owner::HostTask);
-    prefer();
+    prefer(PRIORITY);
     let mut there = false;
     loop {
         let work = {
@@ -154,9 +162,9 @@ fn pin(thread: libc::pid_t, cpu: u32) {
     unsafe { libc::sched_setaffinity(thread, size_of_val(&set), &raw const set) };
 }
 
-/// Lets the calling thread preempt every ordinary one.
-fn prefer() {
-    let parameter = libc::sched_param { sched_priority: 1, ..zeroed() };
+/// Lets the calling thread preempt every one of a lower priority; those of other programs have none.
+pub(super) fn prefer(priority: i32) {
+    let parameter = libc::sched_param { sched_priority: priority, ..zeroed() };
     // SAFETY: the parameter is read. Where it is not allowed, the scheduler's fairness has to do.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) };
 }
