@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use crate::debian;
+use crate::kernel;
 use crate::options::TargetKind;
 use crate::qemu::{Qemu, Settings, Unusable, Version, provision};
 
@@ -69,10 +70,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether every target can run.
+    /// Whether every target can run that any machine could.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.targets.iter().all(|target| target.runs)
+        // Few machines have a KVM for arm64 guests: the others boot one.
+        self.targets.iter().all(|target| target.runs || target.target == TargetKind::Kvm)
     }
 }
 
@@ -87,8 +89,16 @@ pub fn examine(settings: &Settings) -> Report {
         (true, Ok(())) => Ok(()),
     };
     let (runs, why) = usable(&on_path, &private, &provisioning);
-    let targets =
-        TargetKind::ALL.into_iter().map(|target| Runnable { target, runs, why: why.clone() }).collect();
+    let target = |target| match target {
+        TargetKind::Kvm => {
+            let native = native_kvm();
+            Runnable { target, runs: native.is_ok(), why: native.err().unwrap_or_default() }
+        }
+        TargetKind::Reference | TargetKind::Bare | TargetKind::KvmQemu => {
+            Runnable { target, runs, why: why.clone() }
+        }
+    };
+    let targets = TargetKind::ALL.map(target).to_vec();
     let checks = vec![
         of_qemu("QEMU on PATH", &on_path),
         of_qemu("QEMU, private copy", &private),
@@ -96,6 +106,7 @@ pub fn examine(settings: &Settings) -> Report {
         rust_target(),
         processors(),
         space(settings.cache.as_deref()),
+        kernels(settings),
         kvm(),
     ];
     Report { checks, targets }
@@ -188,16 +199,45 @@ fn space(cache: Option<&Path>) -> Check {
     }
 }
 
+/// The kernels that `kvm-qemu` can boot without fetching one.
+fn kernels(settings: &Settings) -> Check {
+    let cached = kernel::cached(&kernel::Settings::from(settings));
+    let mut names: Vec<String> = cached.into_iter().map(|kernel| kernel.release).collect();
+    names.sort();
+    let (health, found) = match names.as_slice() {
+        [] => (Health::Absent, "none: the first run with --target kvm-qemu fetches one".to_owned()),
+        names => (Health::Good, names.join(", ")),
+    };
+    Check { name: "kernels, cached", health, found, mend: String::new() }
+}
+
 fn kvm() -> Check {
-    const PATH: &str = "/dev/kvm";
-    let host = std::env::consts::ARCH;
-    let (health, found) = match OpenOptions::new().read(true).write(true).open(PATH) {
-        Ok(_) if host == "aarch64" => (Health::Good, format!("{PATH} opens")),
-        Ok(_) => (Health::Absent, format!("{PATH} opens, but this is no arm64 host: {host}")),
-        Err(_) if fs::metadata(PATH).is_err() => (Health::Absent, format!("no {PATH}")),
-        Err(error) => (Health::Absent, format!("{PATH}: {error}")),
+    let (health, found) = match native_kvm() {
+        Ok(()) => (Health::Good, format!("{KVM} opens")),
+        Err(why) => (Health::Absent, why),
     };
     Check { name: "KVM", health, found, mend: String::new() }
+}
+
+const KVM: &str = "/dev/kvm";
+
+/// Whether this machine has a KVM for arm64 guests.
+///
+/// # Errors
+///
+/// Why not.
+pub fn native_kvm() -> Result<(), String> {
+    const HOST: &str = std::env::consts::ARCH;
+    if HOST != "aarch64" {
+        return Err(format!("this is no arm64 host but {HOST}: --target kvm-qemu boots one"));
+    }
+    match OpenOptions::new().read(true).write(true).open(KVM) {
+        Ok(_) => Ok(()),
+        Err(_) if fs::metadata(KVM).is_err() => {
+            Err(format!("no {KVM}: this kernel has no KVM, or is a guest"))
+        }
+        Err(error) => Err(format!("{KVM}: {error}")),
+    }
 }
 
 #[cfg(test)]
@@ -208,7 +248,9 @@ mod tests {
     fn a_machine_without_anything_is_told_so() {
         let report = examine(&Settings::default());
         assert!(!report.is_healthy());
-        assert!(report.targets.iter().all(|target| target.why.contains("provisioning: turned off")));
+        let others = report.targets.iter().filter(|target| target.target != TargetKind::Kvm);
+        assert!(others.clone().count() > 0);
+        assert!(others.into_iter().all(|target| target.why.contains("provisioning: turned off")));
         let names: Vec<_> = report.checks.iter().map(|check| (check.name, check.health)).collect();
         assert!(names.contains(&("QEMU on PATH", Health::Absent)));
         assert!(names.contains(&("cache folder", Health::Limited)));

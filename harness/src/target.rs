@@ -88,7 +88,7 @@ pub enum TargetError {
         depth: u32,
     },
     /// The target has no hypervisor of ours.
-    #[error("target bare has no hypervisor that could commit a fault")]
+    #[error("only the reference hypervisor can commit a fault: the target has none below the payload")]
     Fault,
     /// A job does not fit into the payload's job area.
     #[error("the job needs {needed} bytes, and the payload has {room}")]

@@ -65,6 +65,9 @@ pub(super) fn ask(
     qemu: &Qemu,
     stop: &AtomicBool,
 ) -> Result<Option<Booted>> {
+    if options.target == TargetKind::Kvm {
+        crate::doctor::native_kvm().map_err(anyhow::Error::msg).context(Void)?;
+    }
     if let Some(host) = &options.host {
         say(&format!("booting {} in QEMU, KVM in mode {}", host.kernel.name, host.mode.name()));
     }

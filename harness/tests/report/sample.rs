@@ -49,6 +49,7 @@ fn environment(planned: usize) -> Environment {
         disturbance: None,
         fault: Some("nv-reload-old".into()),
         emulator: Some(Emulator { version: "QEMU emulator version 11.1.3".into(), sha256: "ab".repeat(32) }),
+        kernel: None,
         images: vec![Image { name: "scenario".into(), sha256: "cd".repeat(32) }],
         host: Host { os: "linux 6.12".into(), arch: "x86_64".into(), cpus: 2 },
         replayed: None,
