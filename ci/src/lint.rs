@@ -13,6 +13,8 @@ use crate::section::Section;
 
 /// The target of the bare-metal packages.
 const TARGET: &str = "aarch64-unknown-none-softfloat";
+/// What drives KVM: compiled for arm64 Linux alone.
+const AGENT_TARGET: &str = "aarch64-unknown-linux-musl";
 
 /// Runs every check that executes nothing of the project but build scripts.
 pub(crate) fn run(project: &Project) -> anyhow::Result<()> {
@@ -48,6 +50,11 @@ fn clippy(project: &Project) -> anyhow::Result<()> {
     {
         let _section = Section::new("clippy, host");
         cmd!(sh, "cargo clippy --locked --quiet --all-targets -- -D warnings").run()?;
+    }
+    {
+        let _section = Section::new("clippy, arm64 host");
+        cmd!(sh, "cargo clippy --locked --quiet --package harness --target {AGENT_TARGET} -- -D warnings")
+            .run()?;
     }
     let _section = Section::new("clippy, bare metal");
     // The linker's options that `harness/build.rs` gives make no difference to a check.

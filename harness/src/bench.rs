@@ -263,7 +263,7 @@ impl Bench {
         if ended != JobEnd::Answered {
             return Err(failed(format!("{ended:?}")));
         }
-        let outcome = self.target.collect(machine.memory()).map_err(OutcomeError::from)?;
+        let outcome = self.target.collect(machine.memory())?;
         if Status::from_u64(outcome.header.status) != Some(Status::Done) {
             return Err(failed(format!("status {:#x}", outcome.header.status)));
         }

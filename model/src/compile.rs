@@ -236,7 +236,7 @@ impl<'a> Compiler<'a> {
         if self.machine.hooks.disturbances.contains(&disturbance) {
             return Ok(());
         }
-        Err(skip(skip::NO_HOOK, &format!("the target cannot {}", disturbance.name())))
+        Err(skip(skip::NO_HOOK, format!("the target cannot {}", disturbance.name())))
     }
 
     fn window(&mut self, on: bool) -> Result<(), CompileError> {

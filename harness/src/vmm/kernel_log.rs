@@ -65,8 +65,10 @@ fn parse(record: &str) -> Option<(u32, String)> {
 /// What KVM logged of its mode.
 pub(super) fn kvm_mode() -> String {
     let mut log = KernelLog(open());
-    let said = log.lines().into_iter().filter_map(|(_, line)| {
+    let mut said = log.lines().into_iter().filter_map(|(_, line)| {
         line.split_once("kvm [1]: ").map(|(_, text)| text.to_owned()).filter(|text| text.contains("mode"))
     });
-    said.last().or_else(|| fs::read_to_string("/sys/module/kvm/parameters/mode").ok()).unwrap_or_default()
+    said.next_back()
+        .or_else(|| fs::read_to_string("/sys/module/kvm/parameters/mode").ok())
+        .unwrap_or_default()
 }

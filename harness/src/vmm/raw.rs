@@ -42,7 +42,7 @@ pub(super) mod reg {
 
     /// KVM_REG_ARM_CORE_REG, by the byte offset in `struct kvm_regs`.
     const fn core(offset: u64) -> u64 {
-        KVM_REG_ARM64 | KVM_REG_SIZE_U64 | CORE | offset / 4
+        KVM_REG_ARM64 | KVM_REG_SIZE_U64 | CORE | (offset / 4)
     }
 
     /// General register `n`.
