@@ -30,8 +30,8 @@ pub const PUTC: u64 = 0x38;
 /// Read: how many disturbances really happened in this case, however they were asked for.
 pub const DISTURBED: u64 = 0x40;
 
-/// Read: 1 while the disturbance that was asked for last has not happened yet. Whoever asks spins meanwhile, with its
-/// registers live: a host can only be made to preempt a guest that runs.
+/// Read, in jobs with [`crate::job::flag::PATIENT`]: 1 while the disturbance that was asked for last has not happened yet.
+/// Whoever asks spins meanwhile, with its registers live: a host can only be made to preempt a guest that runs.
 pub const PENDING: u64 = 0x48;
 
 /// What the hypervisor or the host is made to do.

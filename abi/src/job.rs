@@ -94,6 +94,8 @@ pub mod flag {
     /// The program is about state that nobody has touched since the reset: a swept pass starts with a reset by the
     /// doorbell, or it would find what the last pass left.
     pub const COLD: u32 = 32;
+    /// A disturbance that the doorbell is asked for may take time: [`crate::doorbell::PENDING`] says when it has happened.
+    pub const PATIENT: u32 = 64;
 }
 
 /// Values of [`JobHeader::irq_source`].

@@ -94,6 +94,9 @@ pub struct Kernel {
     pub config_sha256: Option<String>,
     /// What its KVM said of its mode.
     pub kvm: String,
+    /// The options of the command line that asked for it, without dashes, each with its value.
+    #[serde(default)]
+    pub options: Vec<(String, String)>,
     /// The command line of the QEMU that it booted in.
     pub command: Option<String>,
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use harness::kernel::{self, KernelError};
+use harness::kernel::{self, KernelError, KernelSpec};
 use harness::kvm::boot::{Host, KvmMode};
 use harness::options::{Options, TargetKind};
 use harness::qemu;
@@ -37,7 +37,7 @@ const CASES: usize = 150;
 #[test]
 fn a_real_kernel_passes() {
     let qemu = qemu::find(&qemu::Settings::from_env(), &mut |text| eprintln!("{text}")).expect("a QEMU");
-    let spec = KERNEL.parse().expect("a kernel's name");
+    let spec: KernelSpec = KERNEL.parse().expect("a kernel's name");
     let kernel = match kernel::find(&spec, &kernel::Settings::from_env(), &mut |text| eprintln!("{text}")) {
         Ok(kernel) => kernel,
         Err(error @ (KernelError::Off { .. } | KernelError::Debian(_) | KernelError::NoMatch { .. })) => {
@@ -46,7 +46,7 @@ fn a_real_kernel_passes() {
         }
         Err(error) => panic!("{error}"),
     };
-    let host = Host { kernel, mode: KvmMode::Nested, cpus: 2, sve_max: 2048, cmdline: String::new() };
+    let host = Host { spec, kernel, mode: KvmMode::Nested, cpus: 2, sve_max: 2048, cmdline: String::new() };
     let options = Options { target: TargetKind::KvmQemu, host: Some(host), ..Options::default() };
     let target = Target::new(TargetConfig::new(&options), qemu.version()).expect("a target");
     let stop = AtomicBool::new(false);

@@ -304,8 +304,8 @@ fn other_operands() {
     step("L1 abort stage3", "10: found `stage3`, expected a stage; did you mean `stage1`?");
     step("L1 pend fiq", "9: found `fiq`, expected an interrupt: irq, serror, virq, vserror");
     step(
-        "L1 disturb migrate",
-        "12: found `migrate`, expected a disturbance: none, clobber, preempt, host-simd, other-vcpu",
+        "L1 disturb unplug",
+        "12: found `unplug`, expected a disturbance: none, clobber, preempt, host-simd, other-vcpu, migrate, save-restore",
     );
     step("L1 sweep", "9: the step ends here, expected on or off");
 }

@@ -34,8 +34,6 @@ impl Hyp {
         match offset {
             doorbell::SWEEP_END => Some(self.sweep_end()),
             doorbell::DISTURBED => Some(self.job.disturbed),
-            // A disturbance has happened when the guest goes on.
-            doorbell::PENDING => Some(0),
             _ => None,
         }
     }

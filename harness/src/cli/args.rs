@@ -11,7 +11,7 @@ use model::scenario::Shard;
 
 use crate::debian;
 use crate::kernel::{Kernel, KernelSpec};
-use crate::kvm::boot::{Host, KvmMode};
+use crate::kvm::boot::{self, Host, KvmMode};
 use crate::options::{Options, SetError, Strategy, TargetKind};
 
 /// Does a guest's floating-point state hold fast?
@@ -169,7 +169,7 @@ pub(super) struct TargetArgs {
 #[command(next_help_heading = "Options of --target kvm-qemu")]
 pub(super) struct HostArgs {
     /// The arm64 Linux kernel to boot: an image, or one of Debian's, as debian:7.2, debian:6.12.43, debian:6.12/oldest
-    #[arg(long, value_name = "KERNEL", default_value = "debian:7.2")]
+    #[arg(long, value_name = "KERNEL", default_value = boot::DEFAULT_KERNEL)]
     pub(super) kernel: KernelSpec,
     /// The mode of its KVM
     #[arg(long, value_name = "MODE", default_value = "vhe", value_parser = kvm_mode())]
@@ -188,8 +188,15 @@ pub(super) struct HostArgs {
 impl HostArgs {
     /// The host, with this kernel.
     pub(super) fn host(&self, kernel: Kernel) -> Host {
-        let Self { kvm_mode: mode, cpus, sve_max, cmdline, .. } = self;
-        Host { kernel, mode: *mode, cpus: *cpus, sve_max: *sve_max, cmdline: cmdline.clone() }
+        let Self { kernel: spec, kvm_mode: mode, cpus, sve_max, cmdline } = self;
+        Host {
+            spec: spec.clone(),
+            kernel,
+            mode: *mode,
+            cpus: *cpus,
+            sve_max: *sve_max,
+            cmdline: cmdline.clone(),
+        }
     }
 }
 

@@ -172,6 +172,7 @@ fn kernel_under_test(kvm: &Kvm, qemu: &Qemu) -> events::Kernel {
         sha256: kernel.map(|kernel| kernel.sha256.clone()),
         config_sha256: kernel.and_then(|kernel| kernel.config_sha256.clone()),
         kvm: claims.mode,
+        options: host.map(Host::options).unwrap_or_default(),
         command: host.map(|host| host.command_line(qemu)),
     }
 }

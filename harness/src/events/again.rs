@@ -13,6 +13,9 @@ impl Environment {
         if self.target != "reference" {
             option("target", &self.target);
         }
+        for (name, value) in self.kernel.iter().flat_map(|kernel| &kernel.options) {
+            option(name, value);
+        }
         let usual = Strategy::default().settings().map(|(switch, value)| format!("{switch}={value}"));
         for setting in self.strategy.iter().filter(|setting| !usual.contains(setting)) {
             option("set", setting);
@@ -61,6 +64,18 @@ mod tests {
             "cargo holdfast run --set nested=put-load --depth 2 --fault nv-reload-old \
              'nested::eret_keeps_z[vl=max]'"
         );
+    }
+
+    #[test]
+    fn a_kernel_is_named() {
+        let options = vec![("kernel".into(), "debian:6.1".into()), ("cmdline".into(), "a b".into())];
+        let environment = Environment {
+            target: "kvm-qemu".into(),
+            kernel: Some(crate::events::Kernel { options, ..Default::default() }),
+            ..Environment::default()
+        };
+        let again = environment.again("a::b");
+        assert_eq!(again, "cargo holdfast run --target kvm-qemu --kernel debian:6.1 --cmdline 'a b' a::b");
     }
 
     #[test]

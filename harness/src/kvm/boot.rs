@@ -9,7 +9,7 @@ use model::scenario::step::Cpu;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::image::embedded;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, KernelSpec};
 use crate::qemu::Qemu;
 
 /// The kernel's parameter that tells the agent where the shared file is.
@@ -48,6 +48,8 @@ impl KvmMode {
 /// An emulated host.
 #[derive(Clone, Debug)]
 pub struct Host {
+    /// What the user calls the kernel.
+    pub spec: KernelSpec,
     /// The kernel.
     pub kernel: Kernel,
     /// KVM's mode.
@@ -59,6 +61,9 @@ pub struct Host {
     /// What the user adds to the kernel's command line.
     pub cmdline: String,
 }
+
+/// The kernel of a user who names none.
+pub const DEFAULT_KERNEL: &str = "debian:7.2";
 
 /// Megabytes of memory: the kernel, the agent, and what is left of some thousand VMs.
 const MEMORY: u32 = 1024;
@@ -94,6 +99,18 @@ impl Host {
         let mut command = qemu.command();
         command.args(self.arguments(cpu, mail, &format!("/proc/self/fd/{}", initrd.as_raw_fd())));
         Ok((command, vec![initrd]))
+    }
+
+    /// The options of the command line that ask for it; what is the default anyway is left out.
+    #[must_use]
+    pub fn options(&self) -> Vec<(String, String)> {
+        let usual = [DEFAULT_KERNEL, KvmMode::default().name(), "2", "2048", ""];
+        let [cpus, sve_max] = [self.cpus, self.sve_max].map(|number| number.to_string());
+        let names = ["kernel", "kvm-mode", "cpus", "sve-max", "cmdline"];
+        let values =
+            [self.spec.to_string(), self.mode.name().to_owned(), cpus, sve_max, self.cmdline.clone()];
+        let asked = names.into_iter().zip(values).zip(usual).filter(|((_, value), usual)| value != usual);
+        asked.map(|((name, value), _)| (name.to_owned(), value)).collect()
     }
 
     /// The command line, for people: the agent's file system and the shared file are then files that they have.

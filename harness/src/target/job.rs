@@ -87,12 +87,19 @@ impl Target {
     /// The header by which a payload that is its own job server knows that there is no job yet.
     pub(super) fn idle_header(&self) -> JobHeader {
         let mut header = JobHeader::new_zeroed();
-        header.flags = self.server_flag();
+        header.flags = self.own_flags();
         header
     }
 
-    fn server_flag(&self) -> u32 {
-        if self.hyp_jobs.is_empty() { job::flag::SERVER } else { 0 }
+    /// The flags that tell the payload what runs it.
+    fn own_flags(&self) -> u32 {
+        if self.kvm.is_some() {
+            job::flag::PATIENT
+        } else if self.hyp_jobs.is_empty() {
+            job::flag::SERVER
+        } else {
+            0
+        }
     }
 
     /// The images that a case may change: all but that of the outermost hypervisor, which waits for the next job.
@@ -130,7 +137,7 @@ impl Target {
         Ok(JobHeader {
             magic: job::MAGIC,
             version: abi::ABI_VERSION,
-            flags: program.flags | self.server_flag(),
+            flags: program.flags | self.own_flags(),
             ops_offset,
             ops_count,
             data_offset,

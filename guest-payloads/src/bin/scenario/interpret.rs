@@ -67,7 +67,7 @@ fn ring_doorbell(offset: u64, value: u64) -> Result<(), Status> {
     }
     // SAFETY: the doorbell is mapped at every place and is not memory.
     unsafe { control::mmio_write(page + offset, value) };
-    if offset == doorbell::DISTURB {
+    if offset == doorbell::DISTURB && job::has(flag::PATIENT) {
         // SAFETY: as above.
         while unsafe { control::mmio_read(page + doorbell::PENDING) } != 0 {
             control::spin(SPINS);
