@@ -6,6 +6,7 @@ mod human;
 mod json;
 mod junit;
 mod ktap;
+mod mail;
 mod style;
 
 use std::io;
@@ -15,6 +16,7 @@ pub use human::Human;
 pub use json::Json;
 pub use junit::Junit;
 pub use ktap::Ktap;
+pub use mail::Mail;
 
 use crate::events::{Case, Environment, Log, Summary};
 

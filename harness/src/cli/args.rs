@@ -277,6 +277,8 @@ pub(super) enum Format {
     Json,
     /// JUnit XML
     Junit,
+    /// One failure of each kind as a mail to a kernel's maintainers
+    Mail,
 }
 
 /// `list`.

@@ -9,7 +9,7 @@ use camino::Utf8Path;
 use super::args::{Format, Report};
 use super::exit::Exit;
 use crate::events::{self, Log};
-use crate::report::{Human, Json, Junit, Ktap, Reporter, replay};
+use crate::report::{Human, Json, Junit, Ktap, Mail, Reporter, replay};
 use crate::run_folder::EVENTS;
 
 /// Runs the command.
@@ -33,5 +33,6 @@ pub(super) fn reporter<'a>(format: Format, all: bool, to: impl Write + 'a) -> Bo
         Format::Ktap => Box::new(Ktap::new(to)),
         Format::Json => Box::new(Json::new(to)),
         Format::Junit => Box::new(Junit::new(to)),
+        Format::Mail => Box::new(Mail::new(to)),
     }
 }

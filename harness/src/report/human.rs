@@ -61,6 +61,9 @@ impl<W: Write> Human<W> {
     fn head(&mut self) -> io::Result<()> {
         let environment = &self.environment;
         let mut words = vec![environment.target.clone()];
+        for kernel in &environment.kernel {
+            words.extend([kernel.release.clone(), format!("[{}]", kernel.kvm)]);
+        }
         words.extend(environment.strategy.iter().cloned());
         if environment.depth > 1 {
             words.push(format!("depth {}", environment.depth));
