@@ -34,6 +34,8 @@ pub struct Machine {
     pub hooks: Hooks,
     /// Known departures of the substrate from the manual.
     pub quirks: Quirks,
+    /// What the manual leaves to the implementation.
+    pub choices: Choices,
 }
 
 /// The features that a verdict depends on.
@@ -201,6 +203,14 @@ pub struct Quirks {
 
 /// How the CPU of a QEMU machine was configured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What the manual leaves to the implementation, as this one has chosen. Nobody departs from anything.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Choices {
+    /// At EL2 with HCR_EL2.{E2H, TGE} = {1, 0} the effective value of AMO is 1, whatever is programmed: an SError is
+    /// taken there as soon as it is unmasked. IMPLEMENTATION DEFINED (Known Issue D22105 of DDI0487 L.b).
+    pub amo_is_one_at_vhe_el2: bool,
+}
+
 pub struct QemuCpu {
     /// The set of lengths.
     pub cpu: Cpu,
@@ -381,6 +391,8 @@ impl Machine {
     fn qemu(cpu: &QemuCpu, guest: &GuestSpec) -> Result<Self, Unavailable> {
         let lengths = if guest.sve { Lengths::of_cpu(guest.cpu, guest.vl_max) } else { Lengths::default() };
         if guest.sve && lengths.max().map(|vq| u32::from(vq) * 128) != Some(guest.vl_max) {
+            // `vcpu_el2_amo_is_set()` of KVM says so, and why (Linux, arch/arm64/include/asm/kvm_emulate.h).
+            choices: Choices { amo_is_one_at_vhe_el2: true },
             let why = format!("no CPU of this kind has a largest vector length of {} bits", guest.vl_max);
             return Err(Unavailable { code: skip::NO_VECTOR_LENGTH, why });
         }
@@ -426,6 +438,7 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+            choices: Choices::default(),
 
     #[test]
     fn the_sets_of_the_two_cpus() {
