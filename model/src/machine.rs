@@ -144,6 +144,8 @@ pub struct Hooks {
     pub reset: bool,
     /// SMC from the payload's highest level reaches an SMCCC implementation with PSCI.
     pub smccc: bool,
+    /// That implementation has CPU_SUSPEND, by SMC.
+    pub suspend: bool,
     /// HCR_EL2.TSC traps SMC. Without EL3 the manual leaves that open.
     pub tsc: bool,
 }
@@ -201,8 +203,6 @@ pub struct Quirks {
     pub eret_sets_no_event: bool,
 }
 
-/// How the CPU of a QEMU machine was configured.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 /// What the manual leaves to the implementation, as this one has chosen. Nobody departs from anything.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Choices {
@@ -211,6 +211,8 @@ pub struct Choices {
     pub amo_is_one_at_vhe_el2: bool,
 }
 
+/// How the CPU of a QEMU machine was configured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct QemuCpu {
     /// The set of lengths.
     pub cpu: Cpu,
@@ -243,6 +245,8 @@ pub struct Claimed {
     pub fpac_combined: bool,
     /// FEAT_AFP.
     pub afp: bool,
+    /// SMC is a conduit for calls, as HVC is; else it answers NOT_SUPPORTED to each.
+    pub smc: bool,
 }
 
 /// What is known of the CPU under a hypervisor that is not ours.
@@ -293,6 +297,7 @@ impl Machine {
             reset: false,
             // QEMU's `virt` has PSCI by SMC on a machine with EL2, and by HVC on one without.
             smccc: guest.l1.is_some(),
+            suspend: guest.l1.is_some(),
             tsc: true,
         };
         machine.quirks.eret_sets_no_event = true;
@@ -314,7 +319,7 @@ impl Machine {
             return Err(Unavailable { code: skip::NO_VECTOR_LENGTH, why });
         }
         let mut machine = Self::qemu(cpu, guest)?;
-        machine.hooks.smccc = true;
+        (machine.hooks.smccc, machine.hooks.suspend) = (true, true);
         machine.quirks.zcr_el12_is_memory = guest.l1 == Some(L1Mode::Vhe);
         machine.quirks.zcr_el2_is_emulated = guest.l1.is_some();
         machine.quirks.sve_is_hidden = cpu.sve && !guest.sve;
@@ -372,6 +377,7 @@ impl Machine {
                 serror: true,
                 reset: true,
                 smccc: true,
+                suspend: claimed.smc,
                 tsc: true,
             },
             quirks: Quirks {
@@ -385,14 +391,14 @@ impl Machine {
                 sme_is_hidden: cpu.sme,
                 eret_sets_no_event: false,
             },
+            // `vcpu_el2_amo_is_set()` of KVM says so, and why (Linux, arch/arm64/include/asm/kvm_emulate.h).
+            choices: Choices { amo_is_one_at_vhe_el2: true },
         })
     }
 
     fn qemu(cpu: &QemuCpu, guest: &GuestSpec) -> Result<Self, Unavailable> {
         let lengths = if guest.sve { Lengths::of_cpu(guest.cpu, guest.vl_max) } else { Lengths::default() };
         if guest.sve && lengths.max().map(|vq| u32::from(vq) * 128) != Some(guest.vl_max) {
-            // `vcpu_el2_amo_is_set()` of KVM says so, and why (Linux, arch/arm64/include/asm/kvm_emulate.h).
-            choices: Choices { amo_is_one_at_vhe_el2: true },
             let why = format!("no CPU of this kind has a largest vector length of {} bits", guest.vl_max);
             return Err(Unavailable { code: skip::NO_VECTOR_LENGTH, why });
         }
@@ -428,9 +434,11 @@ impl Machine {
                 serror: true,
                 reset: true,
                 smccc: false,
+                suspend: false,
                 tsc: true,
             },
             quirks: Quirks { zcr_checks_fpen: true, first_fault_stops_at_page: true, ..Quirks::default() },
+            choices: Choices::default(),
         })
     }
 }
@@ -438,7 +446,6 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
-            choices: Choices::default(),
 
     #[test]
     fn the_sets_of_the_two_cpus() {
