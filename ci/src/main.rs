@@ -8,6 +8,7 @@ mod compared;
 mod format;
 mod fuzz;
 mod kernel;
+mod kvm_matrix;
 mod lint;
 mod project;
 mod section;
@@ -49,6 +50,8 @@ enum Command {
     },
     /// Build a small arm64 Linux from Debian's source, with published bugs of KVM put back by name
     Kernel(kernel::Options),
+    /// Run the suite on the KVM of real kernels, in each of its modes, and write docs/kvm-matrix.md
+    KvmMatrix(kvm_matrix::Matrix),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +74,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Bless { filter } => bless::run(&project, filter.as_deref()),
         Command::Fuzz { seconds, targets } => fuzz::run(&project, *seconds, targets),
         Command::Kernel(options) => kernel::run(&project, options),
+        Command::KvmMatrix(matrix) => kvm_matrix::run(&project, matrix),
     }
 }
 

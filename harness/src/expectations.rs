@@ -8,14 +8,22 @@
 //! url = "https://gitlab.com/qemu-project/qemu/-/issues/1"   # optional
 //! fingerprint = "6f1c2a9b"               # optional: only this failure
 //! targets = ["bare"]                     # optional: all
+//! kernels = ["6.12..6.12.88", "7.2.."]   # optional, of KVM: releases from the first on, and before the second
 //! ```
+//!
+//! One cause is one entry: `id`, `state` and `fingerprint` may each be a list, of which one has to fit.
 //!
 //! A failure that an entry names is XFAIL; a pass where an entry expects a failure is XPASS, so that an entry
 //! that is no longer true cannot stay. Another failure than the expected one remains what it is.
 
-use serde::Deserialize;
+use std::cmp::Ordering;
+use std::fmt;
+use std::marker::PhantomData;
 
-use crate::events::{Case, Expectation};
+use serde::Deserialize;
+use serde::de::IntoDeserializer as _;
+
+use crate::events::{Case, Environment, Expectation};
 use crate::result::State;
 
 /// An expectation file that makes no sense.
@@ -47,6 +55,16 @@ pub enum ExpectationError {
         /// The target.
         target: String,
     },
+    /// An entry names releases that are no range.
+    #[error("{path}: the entry for `{id}` has kernels `{kernels}`, expected FROM..BEFORE, as 6.12..6.12.88")]
+    Kernels {
+        /// The file.
+        path: String,
+        /// The entry.
+        id: String,
+        /// What it says.
+        kernels: String,
+    },
 }
 
 /// Every expectation of the suite.
@@ -65,12 +83,42 @@ struct File {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    id: String,
-    state: Expected,
+    id: OneOrMore<String>,
+    state: OneOrMore<Expected>,
     reason: String,
     url: Option<String>,
-    fingerprint: Option<String>,
+    fingerprint: Option<OneOrMore<String>>,
     targets: Option<Vec<String>>,
+    kernels: Option<Vec<String>>,
+}
+
+/// A value, or a list of values.
+#[derive(Clone, Debug)]
+struct OneOrMore<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMore<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Tells the two apart without losing where an error is, as an untagged enumeration would.
+        struct Visitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Visitor<T> {
+            type Value = OneOrMore<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a list of strings")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                T::deserialize(text.into_deserializer()).map(|one| OneOrMore(vec![one]))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(list)).map(OneOrMore)
+            }
+        }
+
+        deserializer.deserialize_any(Visitor(PhantomData))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
@@ -96,13 +144,18 @@ impl Expectations {
                 source: Box::new(source),
             })?;
             for entry in file.expect {
+                let (path, id) = (path.to_owned(), entry.id.0.join("`, `"));
                 if entry.reason.trim().is_empty() {
-                    return Err(ExpectationError::NoReason { path: path.to_owned(), id: entry.id });
+                    return Err(ExpectationError::NoReason { path, id });
                 }
                 for target in entry.targets.iter().flatten() {
                     if crate::options::TargetKind::from_name(target).is_none() {
-                        let (id, target) = (entry.id.clone(), target.clone());
-                        return Err(ExpectationError::Target { path: path.to_owned(), id, target });
+                        return Err(ExpectationError::Target { path, id, target: target.clone() });
+                    }
+                }
+                for kernels in entry.kernels.iter().flatten() {
+                    if range(kernels).is_none() {
+                        return Err(ExpectationError::Kernels { path, id, kernels: kernels.clone() });
                     }
                 }
                 entries.push(entry);
@@ -112,12 +165,12 @@ impl Expectations {
     }
 
     /// Turns a failure that is expected into XFAIL, and a pass that is not into XPASS.
-    pub fn apply(&self, target: &str, case: &mut Case) {
+    pub fn apply(&self, environment: &Environment, case: &mut Case) {
         let Some(state) = case.verdict() else { return };
-        let mut entries = self.entries.iter().filter(|entry| entry.concerns(target, &case.name));
+        let mut entries = self.entries.iter().filter(|entry| entry.concerns(environment, &case.name));
         let (entry, verdict) = if state == State::Pass {
             // A flaky case may well pass.
-            let Some(entry) = entries.find(|entry| entry.state != Expected::Flaky) else { return };
+            let Some(entry) = entries.find(|entry| !entry.state.0.contains(&Expected::Flaky)) else { return };
             (entry, State::Xpass)
         } else {
             let Some(entry) = entries.find(|entry| entry.expects(&state, case.fingerprint.as_deref())) else {
@@ -131,29 +184,64 @@ impl Expectations {
 }
 
 impl Entry {
-    fn concerns(&self, target: &str, name: &str) -> bool {
-        self.targets.as_ref().is_none_or(|targets| targets.iter().any(|one| one == target))
-            && if self.id.contains('*') {
-                model::scenario::matches(name, std::slice::from_ref(&self.id))
-            } else {
-                self.id == name
-            }
+    fn concerns(&self, environment: &Environment, name: &str) -> bool {
+        self.targets.as_ref().is_none_or(|targets| targets.contains(&environment.target))
+            && self.kernels.as_ref().is_none_or(|kernels| {
+                let release = environment.kernel.as_ref().map(|kernel| kernel.release.as_str());
+                release.is_some_and(|release| kernels.iter().any(|kernels| is_among(release, kernels)))
+            })
+            && self.id.0.iter().any(|id| {
+                if id.contains('*') {
+                    model::scenario::matches(name, std::slice::from_ref(id))
+                } else {
+                    id == name
+                }
+            })
     }
 
     fn expects(&self, state: &State, fingerprint: Option<&str>) -> bool {
-        let same = match self.state {
+        let same = self.state.0.iter().any(|expected| match expected {
             Expected::Fail => *state == State::Fail,
             Expected::Timeout => *state == State::Timeout,
             Expected::Crash => *state == State::Crash,
             Expected::Flaky => matches!(state, State::Flaky | State::Fail),
+        });
+        let fits = |expected: &OneOrMore<String>| {
+            fingerprint.is_some_and(|fingerprint| expected.0.iter().any(|one| one == fingerprint))
         };
-        same && self.fingerprint.as_deref().is_none_or(|expected| Some(expected) == fingerprint)
+        same && self.fingerprint.as_ref().is_none_or(fits)
     }
+}
+
+/// The two ends of `FROM..BEFORE`. One of them may be left out.
+fn range(text: &str) -> Option<(&str, &str)> {
+    let (from, before) = text.split_once("..")?;
+    let is_version = |end: &str| end.split('.').all(|part| part.parse::<u32>().is_ok());
+    let are = [from, before].into_iter().all(|end| end.is_empty() || is_version(end));
+    (are && (from, before) != ("", "")).then_some((from, before))
+}
+
+/// Whether a kernel's release lies in a range.
+fn is_among(release: &str, kernels: &str) -> bool {
+    range(kernels).is_some_and(|(from, before)| {
+        (from.is_empty() || order(release, from).is_ge())
+            && (before.is_empty() || order(release, before).is_lt())
+    })
+}
+
+/// The order of two releases by the numbers that they begin with: what a distribution adds does not count.
+fn order(one: &str, other: &str) -> Ordering {
+    let numbers = |release: &str| -> Vec<u32> {
+        let end = release.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(release.len());
+        release[..end].split('.').map_while(|part| part.parse().ok()).collect()
+    };
+    numbers(one).cmp(&numbers(other))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::Kernel;
 
     const FILE: &str = r#"
         [[expect]]
@@ -167,29 +255,73 @@ mod tests {
         id = "switch::wfi"
         state = "timeout"
         reason = "hangs"
+
+        [[expect]]
+        id = ["nested::eret[*]", "nested::illegal[*aa*]"]
+        state = ["fail", "crash"]
+        reason = "is refused"
+        fingerprint = ["6f1c2a9b", "00000001"]
+        targets = ["kvm", "kvm-qemu"]
+        kernels = ["6.12..6.12.88", "7.2.."]
     "#;
 
+    fn bare(target: &str) -> Environment {
+        Environment { target: target.to_owned(), ..Environment::default() }
+    }
+
     #[track_caller]
-    fn check(target: &str, name: &str, state: &State, fingerprint: &str, expected: &str) {
+    fn check(environment: &Environment, name: &str, state: &State, fingerprint: &str, expected: &str) {
         let expectations = Expectations::parse([("a.toml", FILE)]).unwrap();
         let mut case = Case { name: name.into(), fingerprint: Some(fingerprint.into()), ..Case::default() };
         case.set_verdict(state);
-        expectations.apply(target, &mut case);
+        expectations.apply(environment, &mut case);
         assert_eq!(case.state, expected);
         assert_eq!(case.expectation.is_some(), matches!(expected, "xfail" | "xpass"));
     }
 
     #[test]
     fn only_the_named_failure_is_expected() {
-        check("bare", "traps::zcr_el1[vl=max]", &State::Fail, "6f1c2a9b", "xfail");
-        check("bare", "traps::zcr_el1[vl=max]", &State::Fail, "00000000", "fail");
-        check("bare", "traps::zcr_el1[vl=max]", &State::Crash, "6f1c2a9b", "crash");
-        check("bare", "traps::zcr_el1[vl=max]", &State::Pass, "", "xpass");
-        check("reference", "traps::zcr_el1[vl=max]", &State::Pass, "", "pass");
-        check("reference", "switch::wfi", &State::Timeout, "", "xfail");
-        check("reference", "switch::wfi_not", &State::Timeout, "", "timeout");
-        check("reference", "switch::wfi", &State::Skip("no-el2".into()), "", "skip");
-        check("reference", "switch::wfi", &State::Error, "", "error");
+        check(&bare("bare"), "traps::zcr_el1[vl=max]", &State::Fail, "6f1c2a9b", "xfail");
+        check(&bare("bare"), "traps::zcr_el1[vl=max]", &State::Fail, "00000000", "fail");
+        check(&bare("bare"), "traps::zcr_el1[vl=max]", &State::Crash, "6f1c2a9b", "crash");
+        check(&bare("bare"), "traps::zcr_el1[vl=max]", &State::Pass, "", "xpass");
+        check(&bare("reference"), "traps::zcr_el1[vl=max]", &State::Pass, "", "pass");
+        check(&bare("reference"), "switch::wfi", &State::Timeout, "", "xfail");
+        check(&bare("reference"), "switch::wfi_not", &State::Timeout, "", "timeout");
+        check(&bare("reference"), "switch::wfi", &State::Skip("no-el2".into()), "", "skip");
+        check(&bare("reference"), "switch::wfi", &State::Error, "", "error");
+    }
+
+    #[test]
+    fn a_cause_may_show_in_several_ways() {
+        let kernel = |release: &str| Environment {
+            kernel: Some(Kernel { release: release.to_owned(), ..Kernel::default() }),
+            ..bare("kvm-qemu")
+        };
+        let new = kernel("7.2.13+deb14-cloud-arm64");
+        check(&new, "nested::eret[a=1]", &State::Fail, "6f1c2a9b", "xfail");
+        check(&new, "nested::illegal[a=aa]", &State::Crash, "00000001", "xfail");
+        check(&new, "nested::illegal[a=ab]", &State::Crash, "00000001", "crash");
+        check(&new, "nested::eret[a=1]", &State::Crash, "00000002", "crash");
+        check(&new, "nested::eret[a=1]", &State::Pass, "", "xpass");
+        check(&kernel("6.12.88"), "nested::eret[a=1]", &State::Pass, "", "pass");
+        check(&kernel("6.12.43+deb13"), "nested::eret[a=1]", &State::Fail, "6f1c2a9b", "xfail");
+        check(&bare("kvm-qemu"), "nested::eret[a=1]", &State::Fail, "6f1c2a9b", "fail");
+    }
+
+    #[test]
+    fn releases_are_ordered_by_their_numbers() {
+        for (release, kernels, expected) in [
+            ("6.12.43+deb13-arm64", "6.12..6.12.88", true),
+            ("6.12.88", "6.12..6.12.88", false),
+            ("6.9.1", "6.12..", false),
+            ("7.3-rc7", "..7.3", false),
+            ("7.2.13", "..7.3", true),
+            ("7.2.13", "7.2..7.3", true),
+            ("", "6.1..", false),
+        ] {
+            assert_eq!(is_among(release, kernels), expected, "{release} {kernels}");
+        }
     }
 
     #[track_caller]
@@ -204,9 +336,10 @@ mod tests {
         refused("[[expect]]\nid = \"a\"\nstate = \"fail\"\nreason = \" \"\n", "needs a reason");
         refused("[[expect]]\nid = \"a\"\nstate = \"pass\"\nreason = \"b\"\n", "line 3, column 9");
         refused("[[expect]]\nid = 1\n", "a.toml: ");
-        refused(
-            "[[expect]]\nid = \"a\"\nstate = \"fail\"\nreason = \"b\"\ntargets = [\"qemu\"]\n",
-            "unknown target `qemu`",
-        );
+        let whole = "[[expect]]\nid = \"a\"\nstate = \"fail\"\nreason = \"b\"\n";
+        refused(&format!("{whole}targets = [\"qemu\"]\n"), "unknown target `qemu`");
+        for kernels in ["7.2", "..", "7.2..7.x", "7.2...7.3"] {
+            refused(&format!("{whole}kernels = [\"{kernels}\"]\n"), "expected FROM..BEFORE");
+        }
     }
 }

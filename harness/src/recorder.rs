@@ -114,7 +114,7 @@ impl<'a> Recorder<'a> {
         let source = self.sources.get(&result.name).map(Arc::as_ref);
         let mut case = convert::case(result, source, || self.space.get_or_init(|| Space::of(self.target)));
         fold(states, &mut case);
-        self.expectations.apply(&self.environment.target, &mut case);
+        self.expectations.apply(&self.environment, &mut case);
         case
     }
 

@@ -111,7 +111,7 @@ fn run(options: &Options, suite: &Suite, cases: Vec<Arc<Case>>) -> Result<Verdic
     let verdicts = results.into_iter().map(|result| {
         let source = sources.get(result.name.as_str()).copied();
         let mut line: Line = convert::case(&result, source, || &space);
-        suite.expectations.apply(options.target.name(), &mut line);
+        suite.expectations.apply(&environment, &mut line);
         let state = line.verdict().unwrap_or(State::Error);
         let text = match &state {
             State::Pass => String::new(),

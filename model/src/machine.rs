@@ -34,6 +34,8 @@ pub struct Machine {
     pub hooks: Hooks,
     /// Known departures of the substrate from the manual.
     pub quirks: Quirks,
+    /// What the manual leaves to the implementation.
+    pub choices: Choices,
 }
 
 /// The features that a verdict depends on.
@@ -142,6 +144,8 @@ pub struct Hooks {
     pub reset: bool,
     /// SMC from the payload's highest level reaches an SMCCC implementation with PSCI.
     pub smccc: bool,
+    /// That implementation has CPU_SUSPEND, by SMC.
+    pub suspend: bool,
     /// HCR_EL2.TSC traps SMC. Without EL3 the manual leaves that open.
     pub tsc: bool,
 }
@@ -199,6 +203,14 @@ pub struct Quirks {
     pub eret_sets_no_event: bool,
 }
 
+/// What the manual leaves to the implementation, as this one has chosen. Nobody departs from anything.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Choices {
+    /// At EL2 with HCR_EL2.{E2H, TGE} = {1, 0} the effective value of AMO is 1, whatever is programmed: an SError is
+    /// taken there as soon as it is unmasked. IMPLEMENTATION DEFINED (Known Issue D22105 of DDI0487 L.b).
+    pub amo_is_one_at_vhe_el2: bool,
+}
+
 /// How the CPU of a QEMU machine was configured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct QemuCpu {
@@ -233,6 +245,8 @@ pub struct Claimed {
     pub fpac_combined: bool,
     /// FEAT_AFP.
     pub afp: bool,
+    /// SMC is a conduit for calls, as HVC is; else it answers NOT_SUPPORTED to each.
+    pub smc: bool,
 }
 
 /// What is known of the CPU under a hypervisor that is not ours.
@@ -283,6 +297,7 @@ impl Machine {
             reset: false,
             // QEMU's `virt` has PSCI by SMC on a machine with EL2, and by HVC on one without.
             smccc: guest.l1.is_some(),
+            suspend: guest.l1.is_some(),
             tsc: true,
         };
         machine.quirks.eret_sets_no_event = true;
@@ -304,7 +319,7 @@ impl Machine {
             return Err(Unavailable { code: skip::NO_VECTOR_LENGTH, why });
         }
         let mut machine = Self::qemu(cpu, guest)?;
-        machine.hooks.smccc = true;
+        (machine.hooks.smccc, machine.hooks.suspend) = (true, true);
         machine.quirks.zcr_el12_is_memory = guest.l1 == Some(L1Mode::Vhe);
         machine.quirks.zcr_el2_is_emulated = guest.l1.is_some();
         machine.quirks.sve_is_hidden = cpu.sve && !guest.sve;
@@ -362,6 +377,7 @@ impl Machine {
                 serror: true,
                 reset: true,
                 smccc: true,
+                suspend: claimed.smc,
                 tsc: true,
             },
             quirks: Quirks {
@@ -375,6 +391,8 @@ impl Machine {
                 sme_is_hidden: cpu.sme,
                 eret_sets_no_event: false,
             },
+            // `vcpu_el2_amo_is_set()` of KVM says so, and why (Linux, arch/arm64/include/asm/kvm_emulate.h).
+            choices: Choices { amo_is_one_at_vhe_el2: true },
         })
     }
 
@@ -416,9 +434,11 @@ impl Machine {
                 serror: true,
                 reset: true,
                 smccc: false,
+                suspend: false,
                 tsc: true,
             },
             quirks: Quirks { zcr_checks_fpen: true, first_fault_stops_at_page: true, ..Quirks::default() },
+            choices: Choices::default(),
         })
     }
 }

@@ -47,6 +47,8 @@ pub struct GuestClaims {
     pub vls: u64,
     /// ID_AA64PFR2_EL1.FPMR can be written: FPMR can be hidden.
     pub fpmr_hides: bool,
+    /// SMC calls are handled: KVM_ARM_VM_SMCCC_FILTER came with that (Linux 6.4).
+    pub smc: bool,
 }
 
 const fn field(register: u64, low: u32) -> u64 {
@@ -79,6 +81,7 @@ impl GuestClaims {
             pauth: algorithms.iter().any(|algorithm| *algorithm != 0),
             fpac_combined: algorithms.iter().any(|algorithm| *algorithm >= 5),
             afp: field(self.mmfr1, 44) != 0,
+            smc: self.smc,
         }
     }
 }

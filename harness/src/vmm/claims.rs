@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use kvm_bindings::{KVM_ARM_VM_SMCCC_CTRL, KVM_ARM_VM_SMCCC_FILTER, kvm_device_attr};
 use kvm_ioctls::Kvm;
 use rustix::system::uname;
 
@@ -52,6 +53,11 @@ fn guest(kvm: &Kvm, kind: Kind) -> Result<GuestClaims, VmError> {
             .map_err(|error| VmError { call: "KVM_GET_ONE_REG(SVE_VLS)", source: error.into() })?;
     }
     let pfr2 = vm.get(reg::ID_AA64PFR2).unwrap_or(0);
+    let smccc_filter = kvm_device_attr {
+        group: KVM_ARM_VM_SMCCC_CTRL,
+        attr: u64::from(KVM_ARM_VM_SMCCC_FILTER),
+        ..Default::default()
+    };
     let claims = GuestClaims {
         pfr0: vm.get(reg::ID_AA64PFR0)?,
         pfr1: vm.get(reg::ID_AA64PFR1)?,
@@ -62,6 +68,7 @@ fn guest(kvm: &Kvm, kind: Kind) -> Result<GuestClaims, VmError> {
         mmfr3: vm.get(reg::ID_AA64MMFR3).unwrap_or(0),
         vls: u64::from_le_bytes(vls.first_chunk().copied().unwrap_or_default()),
         fpmr_hides: vm.set(reg::ID_AA64PFR2, pfr2 & !reg::PFR2_FPMR).is_ok(),
+        smc: vm.fd.has_device_attr(&smccc_filter).is_ok(),
     };
     vm.retire(kind);
     Ok(claims)

@@ -128,6 +128,9 @@ impl Compiler<'_> {
             (false, _) if call == Call::CpuSuspend && !self.wakes_firmware() => {
                 Err(self.wrong("CPU_SUSPEND would wait for a physical interrupt that nothing makes pending"))
             }
+            (false, hooks) if call == Call::CpuSuspend && hooks.smccc && !hooks.suspend => {
+                Err(skip(skip::NO_HOOK, "CPU_SUSPEND is not supported here by SMC"))
+            }
             (false, hooks) if hooks.smccc => {
                 // A standby state is left by returning; what CPU_SUSPEND gives is known, the version is not.
                 let suspends = call == Call::CpuSuspend;

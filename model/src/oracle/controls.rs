@@ -132,6 +132,8 @@ pub struct Controls {
     pub el2: El2Bank,
     /// Whose EL1 bank is in the registers: L2 or L2b.
     pub installed: Place,
+    /// [`crate::machine::Choices::amo_is_one_at_vhe_el2`].
+    pub amo_is_one_at_vhe_el2: bool,
 }
 
 /// Which of the two units an access needs.
@@ -167,6 +169,7 @@ impl Controls {
                 sctlr: Bits::UNKNOWN,
             },
             installed: Place::L2,
+            amo_is_one_at_vhe_el2: machine.choices.amo_is_one_at_vhe_el2,
         }
     }
 

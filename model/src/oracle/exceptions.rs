@@ -216,12 +216,17 @@ fn physical_unmasked(masked: bool, control: u64, place: Place, controls: &Contro
     let tge = controls.hcr(hcr::TGE);
     match el_of(place) {
         // At EL2 with TGE = 0, what is not routed to EL2 stays pending.
-        El::El2 => !masked && (tge || controls.hcr(control)),
+        El::El2 => !masked && (tge || controls.hcr(control) || is_one_at_el2(control, controls)),
         // With {E2H, TGE} = {1, 1} nothing overrides the mask; TGE = 1 without E2H is no place of ours.
         _ if tge => !masked,
         // What is routed to EL2 from below cannot be masked there.
         _ => !masked || controls.hcr(control),
     }
+}
+
+/// Whether this route to EL2 is open at EL2 itself, whatever HCR_EL2 says: an implementation's choice for AMO.
+const fn is_one_at_el2(control: u64, controls: &Controls) -> bool {
+    control == hcr::AMO && controls.e2h() && controls.amo_is_one_at_vhe_el2
 }
 
 /// Whether something is pending that ends or prevents the wait of a WFI at `place`, masked or not.
@@ -258,6 +263,19 @@ mod tests {
         assert_eq!(destination(cause, Place::L2, &routed), Place::L1);
         assert_eq!(destination(cause, Place::L2, &controls(0)), Place::L2);
         assert_eq!(vector(cause, Place::L2, true, Place::L1), 0x480);
+    }
+
+    #[test]
+    fn amo_of_a_vhe_el2_is_the_implementations_choice_at_el2_alone() {
+        let pending = Pending { irq: true, serror: true };
+        let mut controls = controls(0);
+        assert_eq!(taken(pending, false, Place::L1, &controls), []);
+        controls.amo_is_one_at_vhe_el2 = true;
+        assert_eq!(taken(pending, false, Place::L1, &controls), [Interrupt::SError]);
+        assert_eq!(taken(pending, true, Place::L1, &controls), []);
+        assert_eq!(taken(pending, true, Place::L2, &controls), []);
+        controls.l1 = Some(L1Mode::Nvhe);
+        assert_eq!(taken(pending, false, Place::L1, &controls), []);
     }
 
     #[test]
