@@ -33,6 +33,9 @@ pub const DISTURBED: u64 = 0x40;
 /// Read, in jobs with [`crate::job::flag::PATIENT`]: 1 while the disturbance that was asked for last has not happened yet.
 /// Whoever asks spins meanwhile, with its registers live: a host can only be made to preempt a guest that runs.
 pub const PENDING: u64 = 0x48;
+/// Written: look at this vCPU, or at yourself, now. The value is a [`Check`] in bits 7:0; bits 63:8 are the offset of its
+/// image in the program's data, for one that takes an image.
+pub const CHECK: u64 = 0x50;
 
 /// What the hypervisor or the host is made to do.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -84,6 +87,62 @@ impl Disturbance {
             Self::SaveRestore => "save-restore",
         }
     }
+}
+
+macro_rules! checks {
+    ($($(#[$doc:meta])* $variant:ident = $value:literal, $text:literal;)*) => {
+        /// What a virtual machine monitor looks at, from outside of its guest. Nothing of it changes anything that the
+        /// guest can see, but for [`Self::Write`].
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        #[repr(u64)]
+        pub enum Check { $($(#[$doc])* $variant = $value,)* }
+
+        impl Check {
+            /// Every check, in the order of its value.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The check with this value, if there is one.
+            #[must_use]
+            pub const fn from_u64(value: u64) -> Option<Self> {
+                match value { $($value => Some(Self::$variant),)* _ => None }
+            }
+
+            /// The name in scenarios and reports.
+            #[must_use]
+            pub const fn name(self) -> &'static str { match self { $(Self::$variant => $text,)* } }
+        }
+    };
+}
+
+checks! {
+    /// The list of registers: complete, stable, without doubles, each one readable (rules P-95, P-100).
+    RegList = 1, "reg-list";
+    /// Each listed register is written with what was read, and reads the same again (rule P-95).
+    RoundTrip = 2, "round-trip";
+    /// The FP registers read as the guest left them; others that are written read back, up to the guest's largest
+    /// vector length and not above; then the guest's are put back (rules P-96, P-98, P-101). Takes an image: what the
+    /// guest has.
+    Values = 3, "values";
+    /// The FP registers are written for the guest to find them (rule P-96). Takes an image: what it is to find.
+    Write = 4, "write";
+    /// Ids that stand for no register of this vCPU are refused (rules P-97, P-98).
+    BadIds = 5, "bad-ids";
+    /// The set of vector lengths, before and after it is final, here and in vCPUs of their own (rules P-99, P-100).
+    Lengths = 6, "lengths";
+    /// Attempts to initialize a vCPU that have to fail, on this one and on new ones (rule P-103).
+    Init = 7, "init";
+    /// The vCPU's pending events are written with what was read (rule P-102).
+    Events = 8, "events";
+    /// The monitor enters the guest with ZA, ZT0 and TPIDR2_EL0 of its own (rule P-22).
+    HostZa = 9, "host-za";
+    /// It does so in streaming mode (rules P-20, P-25).
+    HostStreaming = 10, "host-streaming";
+    /// Its own vector length is the same after the guest ran (rule P-22).
+    HostLength = 11, "host-length";
+    /// After the guest ran it uses every register at once, and goes on until it was preempted (rule P-21).
+    HostPreempted = 12, "host-preempted";
+    /// Another thread of the monitor enters the guest once (rules P-01, P-20).
+    HostThread = 13, "host-thread";
 }
 
 /// How preemption points are forced.

@@ -4,36 +4,23 @@
 .arch_extension fp
 .arch_extension simd
 .arch_extension sve
+.arch_extension sme2
 
-.section .text.host, "ax"
-
-// X0: number and three arguments of the call, X1: image to load, X2: image to store to, X3: bit 0 SVE, bit 1 FPMR.
-// Returns what the call returned.
-.global host_call
-host_call:
-    stp     x29, x30, [sp, #-96]!
-    mov     x29, sp
-    stp     d8, d9, [sp, #16]
-    stp     d10, d11, [sp, #32]
-    stp     d12, d13, [sp, #48]
-    stp     d14, d15, [sp, #64]
-    mrs     x9, fpcr
-    str     x9, [sp, #80]
-    mov     x10, x2
-    mov     x11, x3
-    add     x12, x1, #{Z}
-    ldr     x9, [x1, #{FPSR}]
+// Loads FPSR, FPCR, FPMR, and Z, P, FFR or V from an image, by the bits of `uses`. X9 and X12 are lost.
+.macro load_registers image, uses
+    add     x12, \image, #{Z}
+    ldr     x9, [\image, #{FPSR}]
     msr     fpsr, x9
-    ldr     x9, [x1, #{FPCR}]
+    ldr     x9, [\image, #{FPCR}]
     msr     fpcr, x9
-    tbz     x11, #1, 1f
-    ldr     x9, [x1, #{FPMR}]
+    tbz     \uses, #1, 1f
+    ldr     x9, [\image, #{FPMR}]
     msr     S3_3_C4_C4_2, x9
-1:  tbz     x11, #0, 2f
-    add     x9, x1, #{FFR}
+1:  tbz     \uses, #0, 2f
+    add     x9, \image, #{FFR}
     ldr     p0, [x9]
     wrffr   p0.b
-    add     x9, x1, #{P}
+    add     x9, \image, #{P}
 .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
     ldr     p\n, [x9, #\n, mul vl]
 .endr
@@ -45,39 +32,58 @@ host_call:
 .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     ldr     q\n, [x12, #16 * \n]
 .endr
-3:  ldp     x1, x2, [x0, #16]
-    ldp     x8, x0, [x0]
-    svc     #0
-    add     x12, x10, #{Z}
-    tbz     x11, #0, 4f
+3:
+.endm
+
+// Stores the same to an image. X9, X12 and, with SVE, P0 are lost.
+.macro store_registers image, uses
+    add     x12, \image, #{Z}
+    tbz     \uses, #0, 4f
 .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     str     z\n, [x12, #\n, mul vl]
 .endr
-    add     x9, x10, #{P}
+    add     x9, \image, #{P}
 .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
     str     p\n, [x9, #\n, mul vl]
 .endr
     rdffr   p0.b
-    add     x9, x10, #{FFR}
+    add     x9, \image, #{FFR}
     str     p0, [x9]
     rdvl    x9, #1
-    str     x9, [x10, #{VL}]
+    str     x9, [\image, #{VL}]
     b       5f
 4:
 .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     str     q\n, [x12, #16 * \n]
 .endr
     mov     x9, #16
-    str     x9, [x10, #{VL}]
+    str     x9, [\image, #{VL}]
 5:  mrs     x9, fpsr
-    str     x9, [x10, #{FPSR}]
+    str     x9, [\image, #{FPSR}]
     mrs     x9, fpcr
-    str     x9, [x10, #{FPCR}]
-    tbz     x11, #1, 6f
+    str     x9, [\image, #{FPCR}]
+    tbz     \uses, #1, 6f
     mrs     x9, S3_3_C4_C4_2
-    str     x9, [x10, #{FPMR}]
+    str     x9, [\image, #{FPMR}]
+6:
+.endm
+
+// What a function has to keep for its caller. X9 is lost.
+.macro enter_function
+    stp     x29, x30, [sp, #-96]!
+    mov     x29, sp
+    stp     d8, d9, [sp, #16]
+    stp     d10, d11, [sp, #32]
+    stp     d12, d13, [sp, #48]
+    stp     d14, d15, [sp, #64]
+    mrs     x9, fpcr
+    str     x9, [sp, #80]
+.endm
+
+.macro leave_function uses
+    tbz     \uses, #1, 7f
     msr     S3_3_C4_C4_2, xzr
-6:  ldr     x9, [sp, #80]
+7:  ldr     x9, [sp, #80]
     msr     fpcr, x9
     ldp     d14, d15, [sp, #64]
     ldp     d12, d13, [sp, #48]
@@ -85,6 +91,108 @@ host_call:
     ldp     d8, d9, [sp, #16]
     ldp     x29, x30, [sp], #96
     ret
+.endm
+
+.section .text.host, "ax"
+
+// X0: number and three arguments of the call, X1: image to load, X2: image to store to, X3: bit 0 SVE, bit 1 FPMR.
+// Returns what the call returned.
+.global host_call
+host_call:
+    enter_function
+    mov     x10, x2
+    mov     x11, x3
+    load_registers x1, x11
+    ldp     x1, x2, [x0, #16]
+    ldp     x8, x0, [x0]
+    svc     #0
+    store_registers x10, x11
+    leave_function x11
+
+// X0: image to load, X1: image to store to, X2: as X3 above, X3: a word, X4: a value of it, X5: a number of rounds.
+// Loads, waits as many rounds at most for the word to be another, and stores. Returns the rounds that are left.
+.global host_hold
+host_hold:
+    enter_function
+    load_registers x0, x2
+8:  ldr     x9, [x3]
+    cmp     x9, x4
+    b.ne    9f
+    subs    x5, x5, #1
+    b.ne    8b
+9:  store_registers x1, x2
+    mov     x0, x5
+    leave_function x2
+
+// X0: number and three arguments of the call, X1: SME image to load, X2: SME image to store to, X3: bit 1 FPMR, bit 2
+// streaming mode, bit 3 ZA, bit 4 ZT0. Returns what the call returned.
+.global host_sme_call
+host_sme_call:
+    enter_function
+    mov     x10, x2
+    mov     x11, x3
+    ldr     x9, [x1, #{TPIDR2}]
+    msr     S3_3_C13_C0_5, x9           // TPIDR2_EL0
+    ubfx    x9, x11, #2, #2
+    msr     S3_3_C4_C2_2, x9            // SVCR
+    tbz     x11, #3, 2f
+    rdsvl   x13, #1
+    mov     w12, #0
+    add     x9, x1, #{ZA}
+1:  ldr     za[w12, 0], [x9]
+    add     x9, x9, x13
+    add     w12, w12, #1
+    cmp     w12, w13
+    b.ne    1b
+    tbz     x11, #4, 2f
+    add     x9, x1, #{ZT0}
+    ldr     zt0, [x9]
+2:
+.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    ldr     q\n, [x1, #{V} + 16 * \n]
+.endr
+    ldr     x9, [x1, #{FPSR}]
+    msr     fpsr, x9
+    ldr     x9, [x1, #{FPCR}]
+    msr     fpcr, x9
+    tbz     x11, #1, 3f
+    ldr     x9, [x1, #{FPMR}]
+    msr     S3_3_C4_C4_2, x9
+3:  ldp     x1, x2, [x0, #16]
+    ldp     x8, x0, [x0]
+    svc     #0
+    mrs     x13, S3_3_C4_C2_2
+    str     x13, [x10, #{SVCR}]
+    mrs     x9, fpsr
+    str     x9, [x10, #{FPSR}]
+    mrs     x9, fpcr
+    str     x9, [x10, #{FPCR}]
+    mrs     x9, S3_3_C13_C0_5
+    str     x9, [x10, #{TPIDR2}]
+    msr     S3_3_C13_C0_5, xzr
+    tbz     x11, #1, 4f
+    mrs     x9, S3_3_C4_C4_2
+    str     x9, [x10, #{FPMR}]
+4:
+.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    str     q\n, [x10, #{V} + 16 * \n]
+.endr
+    tbz     x13, #1, 6f
+    tbz     x11, #4, 5f
+    add     x9, x10, #{ZT0}
+    str     zt0, [x9]
+5:  rdsvl   x13, #1
+    mov     w12, #0
+    add     x9, x10, #{ZA}
+1:  str     za[w12, 0], [x9]
+    add     x9, x9, x13
+    add     w12, w12, #1
+    cmp     w12, w13
+    b.ne    1b
+6:  rdsvl   x13, #1
+    str     x13, [x10, #{VL}]
+    msr     S3_3_C4_C2_2, xzr
+    leave_function x11
 
 // A guest that shares a CPU with the one under test. It is entered at EL1 with nothing set up. X0: an image in its own
 // memory, X1: another one, X2: its doorbell, X3: as above. It loads the first, rings, stores the second, rings, and so on.
@@ -95,58 +203,14 @@ host_other_guest:
     orr     x9, x9, #3 << 16
     msr     cpacr_el1, x9
     isb
-    tbz     x3, #0, 1f
+    tbz     x3, #0, 8f
     mov     x9, #15
     msr     S3_0_C1_C2_0, x9            // ZCR_EL1
     isb
-1:  add     x12, x0, #{Z}
-    ldr     x9, [x0, #{FPSR}]
-    msr     fpsr, x9
-    ldr     x9, [x0, #{FPCR}]
-    msr     fpcr, x9
-    tbz     x3, #0, 2f
-    add     x9, x0, #{FFR}
-    ldr     p0, [x9]
-    wrffr   p0.b
-    add     x9, x0, #{P}
-.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
-    ldr     p\n, [x9, #\n, mul vl]
-.endr
-.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
-    ldr     z\n, [x12, #\n, mul vl]
-.endr
-    b       3f
-2:
-.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
-    ldr     q\n, [x12, #16 * \n]
-.endr
-3:  str     x3, [x2]
-    add     x12, x1, #{Z}
-    tbz     x3, #0, 4f
-.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
-    str     z\n, [x12, #\n, mul vl]
-.endr
-    add     x9, x1, #{P}
-.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
-    str     p\n, [x9, #\n, mul vl]
-.endr
-    rdffr   p0.b
-    add     x9, x1, #{FFR}
-    str     p0, [x9]
-    rdvl    x9, #1
-    str     x9, [x1, #{VL}]
-    b       5f
-4:
-.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
-    str     q\n, [x12, #16 * \n]
-.endr
-    mov     x9, #16
-    str     x9, [x1, #{VL}]
-5:  mrs     x9, fpsr
-    str     x9, [x1, #{FPSR}]
-    mrs     x9, fpcr
-    str     x9, [x1, #{FPCR}]
+8:  load_registers x0, x3
     str     x3, [x2]
-    b       1b
+    store_registers x1, x3
+    str     x3, [x2]
+    b       8b
 .global host_other_guest_end
 host_other_guest_end:

@@ -5,6 +5,7 @@
 
 use core::arch::global_asm;
 use core::ffi::c_int;
+use core::sync::atomic::AtomicU64;
 
 /// Bytes of an image before Z0.
 pub const HEADER: usize = 576;
@@ -25,6 +26,62 @@ impl Image {
 pub const SVE: u64 = 1;
 /// FPMR is loaded and stored.
 pub const FPMR: u64 = 2;
+
+/// Bits of the argument `uses` of [`sme_call`], beside [`FPMR`]: the call is made in streaming mode.
+pub const STREAMING: u64 = 4;
+/// It is made with ZA enabled.
+pub const ZA: u64 = 8;
+/// ZT0 is loaded and stored with ZA.
+pub const ZT0: u64 = 16;
+
+/// Bytes of an [`SmeImage`] before V0.
+const SME_V: usize = 128;
+/// Bytes of an [`SmeImage`] before ZA.
+const SME_ZA: usize = SME_V + 32 * 16;
+/// The largest streaming vector length in bytes.
+const SVL_MAX: usize = 256;
+
+/// What a task of streaming mode and ZA has.
+#[repr(C, align(64))]
+#[derive(Clone, Debug)]
+pub struct SmeImage {
+    /// FPSR.
+    pub fpsr: u64,
+    /// FPCR.
+    pub fpcr: u64,
+    /// FPMR.
+    pub fpmr: u64,
+    /// The streaming vector length in bytes; only stored.
+    pub svl: u64,
+    /// SVCR; only stored.
+    pub svcr: u64,
+    /// TPIDR2_EL0.
+    pub tpidr2: u64,
+    _pad: [u64; 2],
+    /// ZT0.
+    pub zt0: [u8; 64],
+    /// V0 to V31.
+    pub v: [u8; 32 * 16],
+    /// ZA: as many rows of as many bytes as the streaming vector length has.
+    pub za: [u8; SVL_MAX * SVL_MAX],
+}
+const _: () = assert!(core::mem::offset_of!(SmeImage, za) == SME_ZA);
+
+impl SmeImage {
+    /// All zero.
+    pub const ZERO: Self = Self {
+        fpsr: 0,
+        fpcr: 0,
+        fpmr: 0,
+        svl: 0,
+        svcr: 0,
+        tpidr2: 0,
+        _pad: [0; 2],
+        zt0: [0; 64],
+        v: [0; 32 * 16],
+        za: [0; SVL_MAX * SVL_MAX],
+    };
+}
 
 /// A system call with up to three arguments.
 #[repr(C)]
@@ -65,6 +122,35 @@ pub unsafe fn call(call: &Call, before: &Image, after: &mut Image, uses: u64) ->
     unsafe { host_call(call, before.0.as_ptr(), after.0.as_mut_ptr(), uses) }
 }
 
+/// Loads every register from `before`, waits until `word` is no longer `value` or `rounds` are over, and stores every
+/// register to `after`, with no system call in between. Returns the rounds that were left.
+///
+/// # Safety
+///
+/// `uses` asks for nothing that the CPU has not got.
+pub unsafe fn hold(
+    before: &Image,
+    after: &mut Image,
+    uses: u64,
+    word: &AtomicU64,
+    value: u64,
+    rounds: u64,
+) -> u64 {
+    // SAFETY: the caller's; both images are large enough for every vector length, and the word is only read.
+    unsafe { host_hold(before.0.as_ptr(), after.0.as_mut_ptr(), uses, word.as_ptr(), value, rounds) }
+}
+
+/// As [`call`], from streaming mode or with ZA enabled as `uses` says. Both are off, and TPIDR2_EL0 zero, afterwards.
+///
+/// # Safety
+///
+/// The call is one that Rust can bear; `uses` asks for nothing that the CPU has not got, and the CPU has SME.
+#[must_use]
+pub unsafe fn sme_call(call: &Call, before: &SmeImage, after: &mut SmeImage, uses: u64) -> i64 {
+    // SAFETY: the caller's; both images are large enough for every vector length.
+    unsafe { host_sme_call(call, before, after, uses) }
+}
+
 /// The code of the other guest: position-independent, to be entered at its first byte at EL1 with X0 the address of an
 /// image to load, X1 that of one to store to, X2 that of a doorbell, and X3 what it uses.
 #[must_use]
@@ -80,6 +166,15 @@ pub fn other_guest() -> &'static [u8] {
 
 unsafe extern "C" {
     fn host_call(call: *const Call, before: *const u8, after: *mut u8, uses: u64) -> i64;
+    fn host_hold(
+        before: *const u8,
+        after: *mut u8,
+        uses: u64,
+        word: *const u64,
+        value: u64,
+        rounds: u64,
+    ) -> u64;
+    fn host_sme_call(call: *const Call, before: *const SmeImage, after: *mut SmeImage, uses: u64) -> i64;
 }
 
 global_asm!(
@@ -91,4 +186,9 @@ global_asm!(
     FFR = const 32,
     P = const 64,
     Z = const HEADER,
+    SVCR = const 32,
+    TPIDR2 = const 40,
+    ZT0 = const 64,
+    V = const SME_V,
+    ZA = const SME_ZA,
 );

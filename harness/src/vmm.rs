@@ -11,6 +11,7 @@
 //! | [`vm`] | VMs and vCPUs of the kinds that cases ask for |
 //! | [`case`] | one case: KVM_RUN until the payload or the budget ends it |
 //! | [`sweep`], [`disturb`] | preemption points; what is done to a vCPU, there and on demand |
+//! | [`check`] | what the step `vmm` asks for |
 //! | [`task`], [`rival`], [`other`] | a thread as the owner of registers; one that takes the CPU away; another guest |
 //! | [`kernel_log`] | what the host kernel said meanwhile |
 //! | [`raw`] | what `kvm-ioctls` lacks |
@@ -19,6 +20,7 @@
 mod agent;
 mod case;
 mod channel;
+mod check;
 mod claims;
 mod disturb;
 mod kernel_log;

@@ -206,6 +206,7 @@ impl<'a> Compiler<'a> {
                 EretTarget::Skip => self.eret_back(true, *auth),
             },
             Verb::Disturb(disturbance) => self.disturb(*disturbance),
+            Verb::Vmm(check) => self.vmm(*check),
             Verb::Reset => self.reset(),
             Verb::Window(on) => self.window(*on),
             Verb::Pend(interrupt) => self.pend(*interrupt),
@@ -237,6 +238,22 @@ impl<'a> Compiler<'a> {
             return Ok(());
         }
         Err(skip(skip::NO_HOOK, format!("the target cannot {}", disturbance.name())))
+    }
+
+    /// Rings for a check, and gives it its image. The FP registers are the same afterwards, or those of the image.
+    fn vmm(&mut self, check: doorbell::Check) -> Result<(), CompileError> {
+        self.need_doorbell()?;
+        if !self.machine.hooks.checks.contains(&check) {
+            let why = format!("the target has no virtual machine monitor to ask for `{}`", check.name());
+            return Err(skip(skip::NO_HOOK, why));
+        }
+        let image = match check {
+            doorbell::Check::Values => self.known_image()?,
+            doorbell::Check::Write => self.image_from_outside()?,
+            _ => 0,
+        };
+        self.emit(Code::Doorbell, [doorbell::CHECK, check as u64 | u64::from(image) << 8, 0, 0, 0]);
+        Ok(())
     }
 
     fn window(&mut self, on: bool) -> Result<(), CompileError> {

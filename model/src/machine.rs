@@ -3,7 +3,7 @@
 //! A [`Machine`] says what the payload's CPU has, as configured or claimed: never as probed, or a broken
 //! hypervisor would define its own oracle.
 
-use abi::doorbell::Disturbance;
+use abi::doorbell::{Check, Disturbance};
 use abi::skip;
 
 use crate::scenario::step::{Cpu, GuestSpec, L1Mode};
@@ -136,6 +136,8 @@ pub struct Hooks {
     pub doorbell: bool,
     /// What it can be asked to do to the vCPU.
     pub disturbances: &'static [Disturbance],
+    /// What its virtual machine monitor can be asked for.
+    pub checks: &'static [Check],
     /// Where an IRQ can come from.
     pub irq: IrqSource,
     /// It can make an SError pending.
@@ -292,6 +294,7 @@ impl Machine {
         machine.hooks = Hooks {
             doorbell: false,
             disturbances: &[],
+            checks: &[],
             irq: IrqSource::Gic,
             serror: false,
             reset: false,
@@ -372,6 +375,7 @@ impl Machine {
             hooks: Hooks {
                 doorbell: true,
                 disturbances: &Disturbance::ALL,
+                checks: Check::ALL,
                 // A guest with EL2 does not run without KVM's GIC, which then owns the interrupt lines.
                 irq: if nested { IrqSource::Gic } else { IrqSource::Doorbell },
                 serror: true,
@@ -430,6 +434,7 @@ impl Machine {
                     Disturbance::HostSimd,
                     Disturbance::OtherVcpu,
                 ],
+                checks: &[],
                 irq: IrqSource::Doorbell,
                 serror: true,
                 reset: true,

@@ -29,7 +29,8 @@
 //! | `smc` | `#imm` as above: asks for PSCI_VERSION; or `cpu-suspend`, to standby |
 //! | `abort` `unmap` `map` | `stage1` `stage2` |
 //! | `pend` | `irq` `serror` `virq` `vserror` |
-//! | `disturb` | `none` `clobber` `preempt` `host-simd` `other-vcpu` |
+//! | `disturb` | `none` `clobber` `preempt` `host-simd` `other-vcpu` `migrate` `save-restore` |
+//! | `vmm` | a check of the virtual machine monitor's by [`abi::doorbell::Check::name`]: `reg-list` `values` `host-za` … |
 //! | `sweep` | `on` `off` |
 //! | `undef` `wfi` `wfe` `actlr` `unmask` `reset` | none |
 //!

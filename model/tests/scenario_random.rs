@@ -1,6 +1,6 @@
 //! Scenarios at random: printed and parsed again they are the same, and no text makes the parser panic.
 
-use abi::doorbell::{Disturbance, Sweep};
+use abi::doorbell::{Check, Disturbance, Sweep};
 use abi::op::{Auth, Hole, Touch, mask};
 use abi::place::Place;
 use abi::sysreg::SysReg;
@@ -114,6 +114,7 @@ fn verb(place: Place) -> impl Strategy<Value = Verb> {
         select(vec![Interrupt::Irq, Interrupt::SError, Interrupt::VirtualIrq, Interrupt::VirtualSError])
             .prop_map(Verb::Pend),
         option::of(select(Disturbance::ALL.to_vec())).prop_map(Verb::Disturb),
+        select(Check::ALL).prop_map(Verb::Vmm),
         any::<bool>().prop_map(Verb::Window),
     ]
 }

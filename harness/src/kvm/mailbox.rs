@@ -81,8 +81,33 @@ pub enum Reply {
 pub struct CaseText {
     /// Warnings and worse that the host kernel logged meanwhile, one a line.
     pub kernel_log: String,
-    /// What KVM's interface did wrong, if the case came to use it.
-    pub complaints: Vec<String>,
+    /// What KVM did wrong as its user sees it, if the case came to look.
+    pub complaints: Vec<Complaint>,
+    /// Why a check could not be made.
+    pub skipped: Option<String>,
+}
+
+impl CaseText {
+    /// The complaints, one after the other.
+    #[must_use]
+    pub fn complaints(&self) -> String {
+        self.complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// A rule that KVM broke, as its user sees it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Complaint {
+    /// The rule, `P-xx`.
+    pub rule: String,
+    /// What was found.
+    pub what: String,
+}
+
+impl std::fmt::Display for Complaint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.rule, self.what)
+    }
 }
 
 impl Request {

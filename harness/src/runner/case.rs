@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use abi::doorbell::Sweep;
 use abi::job::{JobHeader, Status};
+use abi::skip;
 use model::scenario::Case;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
@@ -57,7 +58,7 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         fate: Fate::Reusable,
         starved: false,
     };
-    let verdict = match run.jobs() {
+    let mut verdict = match run.jobs() {
         Ok(verdict) => verdict,
         Err(error) => {
             run.fate = Fate::Lost;
@@ -68,6 +69,9 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         run.fate = Fate::Starved;
     }
     let Run { hyp, fate, said, .. } = run;
+    if verdict.state == State::Fail && verdict.why.is_empty() {
+        verdict.why = said.complaints();
+    }
     let console = said.kernel_log + &machine.machine.take_console();
     let verdict = match log::splat(&console).filter(|_| shared.target.kvm().is_some()) {
         Some(splat) if fate == Fate::Lost && matches!(verdict.state, State::Crash | State::Timeout) => {
@@ -175,6 +179,9 @@ impl Run<'_> {
         };
         self.said.kernel_log.push_str(&outcome.said.kernel_log);
         self.said.complaints.extend(outcome.said.complaints.iter().cloned());
+        if self.said.skipped.is_none() {
+            self.said.skipped.clone_from(&outcome.said.skipped);
+        }
         let header = outcome.header;
         let end = outcome.end(&sent);
         self.count(outcome);
@@ -234,13 +241,20 @@ impl Run<'_> {
         let points = hyp.as_ref().map_or(0, |hyp| hyp.counters.sweep_points);
         match window::excess(&job.program, points).filter(|_| stepped) {
             Some(why) => Verdict::new(State::Error, why),
-            None if !self.said.complaints.is_empty() => {
-                Verdict::new(State::Fail, self.said.complaints.join("; "))
-            }
+            None if !self.said.complaints.is_empty() => Verdict::new(State::Fail, self.said.complaints()),
             None if let Some(splat) = log::splat(&self.said.kernel_log) => {
                 Verdict::new(State::Fail, format!("the host kernel complained (P-26): {splat}"))
             }
-            None => verdict::clean(&job.program, job.sweep.is_some(), hyp.as_deref(), inner),
+            None => {
+                let verdict = verdict::clean(&job.program, job.sweep.is_some(), hyp.as_deref(), inner);
+                match &self.said.skipped {
+                    // What was not looked at is not known to be right.
+                    Some(why) if verdict.state == State::Pass => {
+                        Verdict::new(State::Skip(skip::FEATURE_ABSENT.to_owned()), why.as_str())
+                    }
+                    _ => verdict,
+                }
+            }
         }
     }
 

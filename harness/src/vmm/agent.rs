@@ -15,7 +15,7 @@ use rustix::system::{RebootCommand, reboot};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
-use super::case;
+use super::case::{self, Said};
 use super::channel::{Channel, Emulated, Local};
 use super::claims::claims;
 use super::kernel_log::KernelLog;
@@ -160,8 +160,9 @@ impl<C: Channel> Agent<C> {
             }
             Request::Case => {
                 let [part] = parts else { return Err("a case has one part".into()) };
-                let complaints = self.case(part)?;
-                Ok(serde_json::to_string(&CaseText { kernel_log: self.log.take(), complaints })?)
+                let Said { complaints, skipped } = self.case(part)?;
+                let kernel_log = self.log.take();
+                Ok(serde_json::to_string(&CaseText { kernel_log, complaints, skipped })?)
             }
         }
     }
@@ -183,7 +184,7 @@ impl<C: Channel> Agent<C> {
         Ok(Host { claims, kvm, memory, pristine, task: Task::new(Owner::HostTask), rival })
     }
 
-    fn case(&mut self, part: &Part) -> Result<Vec<String>> {
+    fn case(&mut self, part: &Part) -> Result<Said> {
         let Self { channel, host, .. } = self;
         let host = host.as_mut().ok_or("a case before the greeting")?;
         let Host { kvm, claims, memory, pristine, task, rival } = host;
@@ -196,7 +197,7 @@ impl<C: Channel> Agent<C> {
         memory.write_slice(&pristine.1, GuestAddress(pristine.0))?;
         memory.write_slice(&bytes, GuestAddress(part.address))?;
 
-        let complaints = case::run(kvm, claims, memory, &mut job, task, rival)?;
+        let said = case::run(kvm, claims, (memory, part.address), &mut job, task, rival)?;
 
         let mut header = JobHeader::new_zeroed();
         memory.read_slice(header.as_mut_bytes(), GuestAddress(part.address))?;
@@ -212,6 +213,6 @@ impl<C: Channel> Agent<C> {
             channel.write(address, &ring)?;
         }
         channel.write(mailbox::HYP_JOB, &job.as_bytes()[..offset_of!(HypJob, trace)])?;
-        Ok(complaints)
+        Ok(said)
     }
 }

@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
-use abi::doorbell::{self, Disturbance};
+use abi::doorbell::{self, Check, Disturbance};
 use abi::hyp::{End, HypJob, flag};
 use arch::host::Call;
 use kvm_bindings::{
@@ -20,6 +20,7 @@ use super::sweep::Sweep;
 use super::task::{Report, Task};
 use super::vm::{Kind, Vm, VmError};
 use crate::kvm::claims::Claims;
+use crate::kvm::mailbox::Complaint;
 
 /// How often the alarm rings once the budget is used up: a signal that comes just before KVM_RUN is lost.
 const ALARM: Duration = Duration::from_millis(20);
@@ -53,10 +54,22 @@ pub(super) struct Case<'a> {
     pub(super) everything: bool,
     /// What the rival found in its registers.
     pub(super) of_rival: Report,
-    /// What KVM's interface did wrong.
-    complaints: Vec<String>,
+    /// Where the program is, in the guest's memory.
+    pub(super) job_area: u64,
+    /// What the next KVM_RUN is to show.
+    pub(super) at_next_entry: Option<Check>,
+    said: Said,
     sweep: Sweep,
     deadline: Instant,
+}
+
+/// What the VMM has to say of a case.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// What KVM did wrong as its user sees it.
+    pub(super) complaints: Vec<Complaint>,
+    /// Why a check could not be made.
+    pub(super) skipped: Option<String>,
 }
 
 /// The kind of VM that a job asks for.
@@ -78,15 +91,16 @@ fn kind(job: &HypJob, claims: &Claims) -> Kind {
     }
 }
 
-/// Runs the job that is in `memory`. What it comes to is written into `job`; what KVM's interface did wrong is returned.
+/// Runs the job that is in `memory`, at `job_area`. What it comes to is written into `job`; what the VMM has to say beside
+/// that is returned.
 pub(super) fn run(
     kvm: &Kvm,
     claims: &Claims,
-    memory: &GuestMemoryMmap,
+    (memory, job_area): (&GuestMemoryMmap, u64),
     job: &mut HypJob,
     task: &mut Task,
     rival: &Rival,
-) -> Result<Vec<String>, VmError> {
+) -> Result<Said, VmError> {
     let kind = kind(job, claims);
     let vm = Vm::new(kvm, kind, memory, job.guest_entry)?;
     let budget = Duration::from_nanos(job.budget_ticks);
@@ -101,7 +115,9 @@ pub(super) fn run(
         awaited: None,
         everything: true,
         of_rival: Report::NONE,
-        complaints: Vec::new(),
+        job_area,
+        at_next_entry: None,
+        said: Said::default(),
         sweep: Sweep::off(),
         deadline: Instant::now() + budget,
     };
@@ -109,14 +125,14 @@ pub(super) fn run(
     let ran = case.run();
     drop(alarm);
     let last = case.rival.rest();
-    let Case { vm, job, task, complaints, mut of_rival, .. } = case;
+    let Case { vm, job, task, said, mut of_rival, .. } = case;
     of_rival.merge(last);
     for report in [std::mem::replace(&mut task.report, Report::NONE), of_rival] {
         report.add_to(&mut job.harm, &mut job.counters, job.disturbed);
     }
     job.end_at = [vm.get(reg::PC).unwrap_or(0), vm.get(reg::PSTATE).unwrap_or(0), 0, 0];
     vm.retire(kind);
-    ran.map(|()| complaints)
+    ran.map(|()| said)
 }
 
 impl Case<'_> {
@@ -138,7 +154,10 @@ impl Case<'_> {
     fn enter(&mut self) -> Exit {
         let before = Witness::now();
         let everything = std::mem::take(&mut self.everything);
-        let result = self.task.call(&Call::kvm_run(self.vm.vcpu.as_raw_fd()), everything);
+        let result = match self.at_next_entry.take() {
+            Some(check) => self.run_checked(check),
+            None => self.task.call(&Call::kvm_run(self.vm.vcpu.as_raw_fd()), everything),
+        };
         // Only what a guest was made to suffer counts, not what happened by itself.
         if self.awaited.is_some() {
             self.job.disturbed += before.until_now();
@@ -206,7 +225,12 @@ impl Case<'_> {
             doorbell::RESET => {
                 self.settle();
                 self.vm.reset(self.job.guest_entry)?;
+                self.check_zero();
             }
+            doorbell::CHECK => match Check::from_u64(value & 0xff) {
+                Some(check) => self.check(check, value >> 8)?,
+                None => self.end(End::UnknownExit, value),
+            },
             doorbell::PUTC => {}
             _ => self.end(End::UnknownExit, address),
         }
@@ -268,9 +292,18 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// Notes what KVM's interface did wrong.
-    pub(super) fn complain(&mut self, what: String) {
-        self.complaints.push(what);
+    /// Notes what KVM did wrong, and which rule that breaks.
+    pub(super) fn complain(&mut self, rule: &str, what: impl Into<String>) {
+        const MOST: usize = 32;
+        let complaint = Complaint { rule: rule.to_owned(), what: what.into() };
+        if self.said.complaints.len() < MOST && !self.said.complaints.contains(&complaint) {
+            self.said.complaints.push(complaint);
+        }
+    }
+
+    /// Notes why a check could not be made.
+    pub(super) fn skip(&mut self, why: &str) {
+        self.said.skipped.get_or_insert_with(|| why.to_owned());
     }
 
     fn end(&mut self, end: End, argument: u64) {

@@ -80,9 +80,8 @@ impl Case<'_> {
             let mut value = vec![0; raw::reg::size(id)];
             match self.vm.vcpu.get_one_reg(id, &mut value) {
                 Ok(_) => values.push((id, value)),
-                Err(error) => {
-                    self.complain(format!("register {id:#018x} is listed and cannot be read: {error}"))
-                }
+                Err(error) => self
+                    .complain("P-95", format!("register {id:#018x} is listed and cannot be read: {error}")),
             }
         }
         let events: kvm_vcpu_events =
@@ -91,9 +90,8 @@ impl Case<'_> {
         // Lengths are part of what the VM is made with.
         for (id, value) in values.into_iter().filter(|(id, _)| *id != raw::reg::SVE_VLS) {
             if let Err(error) = new.vcpu.set_one_reg(id, &value) {
-                self.complain(format!(
-                    "register {id:#018x} cannot be written with what it was read as: {error}"
-                ));
+                let what = format!("register {id:#018x} cannot be written with what it was read as: {error}");
+                self.complain("P-102", what);
             }
         }
         new.vcpu.set_vcpu_events(&events).map_err(failed("KVM_SET_VCPU_EVENTS"))?;

@@ -17,22 +17,41 @@ pub(super) const IPA_40_BITS: u64 = 0;
 /// KVM_GET_REG_LIST, `_IOWR(KVMIO, 0xb0, struct kvm_reg_list)` (`include/uapi/linux/kvm.h`). That of `kvm-ioctls` stops
 /// at 500 registers.
 pub(super) fn reg_list(vcpu: &VcpuFd) -> Result<Vec<u64>, VmError> {
-    const KVM_GET_REG_LIST: libc::c_int = 0xc008_aeb0_u32.cast_signed();
     const REGISTERS: usize = 4096;
     let mut list = vec![0; REGISTERS + 1];
     list[0] = REGISTERS as u64;
-    // SAFETY: the first word says how many follow.
-    let answer = unsafe { libc::ioctl(vcpu.as_raw_fd(), KVM_GET_REG_LIST, list.as_mut_ptr()) };
-    if answer != 0 {
-        return Err(VmError { call: "KVM_GET_REG_LIST", source: io::Error::last_os_error() });
-    }
+    reg_list_into(vcpu, &mut list)
+        .map_err(|errno| VmError { call: "KVM_GET_REG_LIST", source: io::Error::from_raw_os_error(errno) })?;
     let len = usize::try_from(list[0]).unwrap_or(0).min(REGISTERS);
     Ok(list.get(1..=len).unwrap_or_default().to_vec())
 }
 
+/// The same, to a list whose first word says how many ids may follow, which is a matter between caller and kernel. An
+/// error is an `errno`.
+pub(super) fn reg_list_into(vcpu: &VcpuFd, list: &mut [u64]) -> Result<(), i32> {
+    const KVM_GET_REG_LIST: libc::c_int = 0xc008_aeb0_u32.cast_signed();
+    let room = list.len().saturating_sub(1) as u64;
+    let Some(first) = list.first_mut() else { return Err(libc::EINVAL) };
+    *first = room.min(*first);
+    // SAFETY: the first word says how many follow, at most.
+    let answer = unsafe { libc::ioctl(vcpu.as_raw_fd(), KVM_GET_REG_LIST, list.as_mut_ptr()) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)) }
+}
+
+/// KVM_RUN for its error alone, an `errno`.
+pub(super) fn run(vcpu: &VcpuFd) -> Result<(), i32> {
+    const KVM_RUN: libc::c_int = 0xae80;
+    // SAFETY: what a guest does with its memory is its VM's matter.
+    let answer = unsafe { libc::ioctl(vcpu.as_raw_fd(), KVM_RUN, 0) };
+    if answer >= 0 { Ok(()) } else { Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)) }
+}
+
 /// Register ids of KVM_GET_ONE_REG (`arch/arm64/include/uapi/asm/kvm.h`).
 pub(super) mod reg {
-    use kvm_bindings::{KVM_REG_ARM64, KVM_REG_SIZE_U64, KVM_REG_SIZE_U512};
+    use kvm_bindings::{
+        KVM_REG_ARM64, KVM_REG_SIZE_MASK, KVM_REG_SIZE_U32, KVM_REG_SIZE_U64, KVM_REG_SIZE_U128,
+        KVM_REG_SIZE_U256, KVM_REG_SIZE_U512, KVM_REG_SIZE_U2048,
+    };
 
     const CORE: u64 = 0x10 << 16;
     const SYSREG: u64 = 0x13 << 16;
@@ -43,6 +62,57 @@ pub(super) mod reg {
     /// KVM_REG_ARM_CORE_REG, by the byte offset in `struct kvm_regs`.
     const fn core(offset: u64) -> u64 {
         KVM_REG_ARM64 | KVM_REG_SIZE_U64 | CORE | (offset / 4)
+    }
+
+    const SVE: u64 = 0x15 << 16;
+
+    /// Z register `n`, slice 0.
+    pub(in crate::vmm) const fn z(n: u64) -> u64 {
+        KVM_REG_ARM64 | KVM_REG_SIZE_U2048 | SVE | (n << 5)
+    }
+
+    /// P register `n`, slice 0.
+    pub(in crate::vmm) const fn p(n: u64) -> u64 {
+        KVM_REG_ARM64 | KVM_REG_SIZE_U256 | SVE | 0x400 | (n << 5)
+    }
+
+    /// FFR, slice 0.
+    pub(in crate::vmm) const FFR: u64 = p(16);
+
+    /// V register `n`, of a vCPU without SVE.
+    pub(in crate::vmm) const fn v(n: u64) -> u64 {
+        KVM_REG_ARM64 | KVM_REG_SIZE_U128 | CORE | (0x54 + 4 * n)
+    }
+
+    /// FPSR.
+    pub(in crate::vmm) const FPSR: u64 = KVM_REG_ARM64 | KVM_REG_SIZE_U32 | CORE | 0xd4;
+    /// FPCR.
+    pub(in crate::vmm) const FPCR: u64 = KVM_REG_ARM64 | KVM_REG_SIZE_U32 | CORE | 0xd5;
+    /// FPMR.
+    pub(in crate::vmm) const FPMR: u64 = sys(3, 3, 4, 4, 2);
+    /// ZCR_EL1.
+    pub(in crate::vmm) const ZCR_EL1: u64 = sys(3, 0, 1, 2, 0);
+    /// ZCR_EL2.
+    pub(in crate::vmm) const ZCR_EL2: u64 = sys(3, 4, 1, 2, 0);
+
+    /// The same register as if it had `1 << size` bytes.
+    pub(in crate::vmm) const fn with_size(id: u64, size: u64) -> u64 {
+        id & !KVM_REG_SIZE_MASK | size << 52
+    }
+
+    /// A system register of AArch64.
+    pub(in crate::vmm) const fn is_sys(id: u64) -> bool {
+        id & 0xfff_0000 == SYSREG
+    }
+
+    /// The op1 of a system register.
+    pub(in crate::vmm) const fn op1(id: u64) -> u64 {
+        id >> 11 & 7
+    }
+
+    /// A register of the generic timer: op0 is 3, CRn is 14.
+    pub(in crate::vmm) const fn is_timer(id: u64) -> bool {
+        is_sys(id) && id >> 14 & 3 == 3 && id >> 7 & 0xf == 14
     }
 
     /// General register `n`.

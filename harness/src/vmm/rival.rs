@@ -102,6 +102,11 @@ impl Rival {
         }
     }
 
+    /// How often it did its work.
+    pub(super) fn counter(&self) -> &AtomicU64 {
+        &self.0.rounds
+    }
+
     /// The vCPU's thread can be sent elsewhere.
     pub(super) fn can_migrate(&self) -> bool {
         self.0.cpus > 1

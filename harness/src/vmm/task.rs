@@ -13,6 +13,7 @@ use zerocopy::FromZeros as _;
 const FPSR: usize = 0;
 const FPCR: usize = 8;
 const FPMR: usize = 16;
+const VL: usize = 24;
 const FFR: usize = 32;
 const P: usize = 64;
 const Z: usize = host::HEADER;
@@ -111,6 +112,13 @@ impl Task {
         let result = unsafe { host::call(call, before, &mut self.found, unit.uses()) };
         look(before, &self.found, unit, true, self.owner, &mut self.report);
         if result < 0 { Err(i32::try_from(-result).unwrap_or(libc::EIO)) } else { Ok(result.unsigned_abs()) }
+    }
+}
+
+impl Task {
+    /// The vector length in bytes at which the last call was returned from.
+    pub(super) fn found_length(&self) -> usize {
+        usize::from(u16::from_le_bytes([self.found.0[VL], self.found.0[VL + 1]]))
     }
 }
 

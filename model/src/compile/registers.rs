@@ -64,6 +64,38 @@ impl Compiler<'_> {
         self.effect(Effect::Churn { rounds: u64::from(rounds), vq, v_only })
     }
 
+    /// Fills every register of the vCPU from outside, whatever this place can reach. Returns the offset of the image.
+    pub(super) fn image_from_outside(&mut self) -> Result<u32, CompileError> {
+        self.generation = self.generation.wrapping_add(1) & 0xfff;
+        let (mask, vq) = self.whole_file();
+        let image = fill_image(mask, self.generation, vq, vq, self.machine.writable);
+        let (data, _) = self.add_data(&image)?;
+        self.effect(Effect::Fill { mask, generation: self.generation, vq })?;
+        self.settle()?;
+        Ok(data)
+    }
+
+    /// The image of what every register of the vCPU is known to hold. Returns its offset.
+    pub(super) fn known_image(&mut self) -> Result<u32, CompileError> {
+        let (mask, vq) = self.whole_file();
+        let mut filled = self.file.clone();
+        let fill = Effect::Fill { mask, generation: self.generation, vq };
+        filled.apply(&fill, self.machine).map_err(|ambiguous| self.wrong(ambiguous.to_string()))?;
+        if filled != self.file {
+            return Err(self
+                .wrong("`vmm values` comes after `fill all` at the largest vector length, or `vmm write`"));
+        }
+        let image = fill_image(mask, self.generation, vq, vq, self.machine.writable);
+        Ok(self.add_data(&image)?.0)
+    }
+
+    /// Every register of the vCPU, as bits of [`mask`], and its largest vector length.
+    fn whole_file(&self) -> (u64, usize) {
+        let status = mask::FPSR | mask::FPCR | if self.machine.features.fpmr { mask::FPMR } else { 0 };
+        let sve = if self.machine.features.sve { SVE_ONLY } else { mask::V_ONLY };
+        (mask::Z | sve | status, self.machine.lengths.max().map_or(1, usize::from))
+    }
+
     /// `all` stands for what the place has. Where SVE is out of reach, the V registers are all of Z.
     fn resolve(&self, set: RegSet) -> u64 {
         if !set.all {

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use abi::op::{Auth, mask};
 
 use super::grammar::ERET_TARGETS;
-use super::names::{AUTHS, CALLS, DISTURBANCES, HOLES, INTERRUPTS, SWITCH, UNITS, name_of};
+use super::names::{AUTHS, CALLS, CHECKS, DISTURBANCES, HOLES, INTERRUPTS, SWITCH, UNITS, name_of};
 use super::step::{Call, Control, ControlReg, EretTarget, Expect, Length, RegSet, Step, Verb};
 
 impl Display for Step {
@@ -43,6 +43,7 @@ impl Display for Verb {
             Self::Pend(interrupt) => write!(f, "pend {}", name_of(INTERRUPTS, interrupt)),
             Self::Unmask => f.write_str("unmask"),
             Self::Disturb(disturbance) => write!(f, "disturb {}", name_of(DISTURBANCES, disturbance)),
+            Self::Vmm(check) => write!(f, "vmm {}", name_of(CHECKS, check)),
             Self::Reset => f.write_str("reset"),
             Self::Window(on) => write!(f, "sweep {}", name_of(SWITCH, on)),
         }

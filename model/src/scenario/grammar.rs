@@ -3,16 +3,16 @@
 use abi::op::churn;
 use abi::place::Place;
 
-use super::names::{self, AUTHS, DISTURBANCES, HOLES, INTERRUPTS, SWITCH, UNITS};
+use super::names::{self, AUTHS, CHECKS, DISTURBANCES, HOLES, INTERRUPTS, SWITCH, UNITS};
 use super::operand;
 use super::step::{EretTarget, Expect, Verb};
 use super::words::{StepError, Word, Words};
 
 /// Every verb of the language.
-pub const VERBS: [&str; 26] = [
+pub const VERBS: [&str; 27] = [
     "fill", "expect", "set", "vl", "trap", "untrap", "touch", "try", "churn", "eret", "hvc", "svc", "smc",
     "undef", "brk", "abort", "unmap", "map", "wfi", "wfe", "actlr", "pend", "unmask", "disturb", "reset",
-    "sweep",
+    "sweep", "vmm",
 ];
 
 /// Targets of an ERET that are no places.
@@ -82,6 +82,7 @@ fn operands(verb: &Word<'_>, place: Place, words: &mut Words<'_>) -> Result<Verb
         "disturb" => {
             Verb::Disturb(words.need("a disturbance or none")?.value("a disturbance", DISTURBANCES)?)
         }
+        "vmm" => Verb::Vmm(words.need("a check")?.value("a check", CHECKS)?),
         "reset" => Verb::Reset,
         "sweep" => Verb::Window(words.need("on or off")?.value("on or off", SWITCH)?),
         _ => return Err(verb.unknown("a verb", VERBS)),

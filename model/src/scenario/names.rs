@@ -2,7 +2,7 @@
 //!
 //! Parser and printer use the same tables.
 
-use abi::doorbell::{Disturbance, Sweep};
+use abi::doorbell::{Check, Disturbance, Sweep};
 use abi::op::{Auth, Hole};
 
 use super::step::{Call, Cpu, Interrupt, L1Mode, Unit};
@@ -29,6 +29,22 @@ pub(super) const DISTURBANCES: &Table<Option<Disturbance>> = &[
     (Disturbance::OtherVcpu.name(), Some(Disturbance::OtherVcpu)),
     (Disturbance::Migrate.name(), Some(Disturbance::Migrate)),
     (Disturbance::SaveRestore.name(), Some(Disturbance::SaveRestore)),
+];
+/// What a virtual machine monitor can be asked for.
+pub(super) const CHECKS: &Table<Check> = &[
+    (Check::RegList.name(), Check::RegList),
+    (Check::RoundTrip.name(), Check::RoundTrip),
+    (Check::Values.name(), Check::Values),
+    (Check::Write.name(), Check::Write),
+    (Check::BadIds.name(), Check::BadIds),
+    (Check::Lengths.name(), Check::Lengths),
+    (Check::Init.name(), Check::Init),
+    (Check::Events.name(), Check::Events),
+    (Check::HostZa.name(), Check::HostZa),
+    (Check::HostStreaming.name(), Check::HostStreaming),
+    (Check::HostLength.name(), Check::HostLength),
+    (Check::HostPreempted.name(), Check::HostPreempted),
+    (Check::HostThread.name(), Check::HostThread),
 ];
 /// Authentication of an ERET.
 pub(super) const AUTHS: &Table<Auth> = &[

@@ -37,11 +37,13 @@ pub enum Need {
     Irq,
     /// A source of SErrors.
     SError,
+    /// A virtual machine monitor that can be asked for checks.
+    Vmm,
 }
 
 impl Need {
     /// Every need, in the order in which they print.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::El2,
         Self::Vhe,
         Self::Nvhe,
@@ -54,6 +56,7 @@ impl Need {
         Self::Reset,
         Self::Irq,
         Self::SError,
+        Self::Vmm,
     ];
 
     /// The name in lists and reports.
@@ -72,6 +75,7 @@ impl Need {
             Self::Reset => "reset",
             Self::Irq => "irq",
             Self::SError => "serror",
+            Self::Vmm => "vmm",
         }
     }
 }
@@ -153,6 +157,7 @@ fn of_verb(verb: &Verb) -> &'static [Need] {
         Verb::Pend(Interrupt::Irq) => &[Need::Irq],
         Verb::Pend(Interrupt::SError) => &[Need::SError],
         Verb::Disturb(Some(_)) => &[Need::Doorbell],
+        Verb::Vmm(_) => &[Need::Doorbell, Need::Vmm],
         Verb::Reset => &[Need::Doorbell, Need::Reset],
         Verb::Try(_)
         | Verb::Expect(Expect::Trap { .. })

@@ -1,6 +1,6 @@
 //! What a step says, after parsing and after the matrix has been filled in.
 
-use abi::doorbell::{Disturbance, Sweep};
+use abi::doorbell::{Check, Disturbance, Sweep};
 use abi::op::{Auth, Hole, Touch};
 use abi::place::Place;
 use abi::sysreg::SysReg;
@@ -82,6 +82,8 @@ pub enum Verb {
     Unmask,
     /// Asks to be disturbed; `None` (the value `none` of a matrix) does nothing.
     Disturb(Option<Disturbance>),
+    /// Asks the virtual machine monitor for a check.
+    Vmm(Check),
     /// Resets the vCPU.
     Reset,
     /// Opens (`sweep on`) or closes (`sweep off`) an explicit sweep window.

@@ -1,0 +1,102 @@
+//! What the step `vmm` asks for: a look at the vCPU as it is, or at this thread around the next KVM_RUN.
+//!
+//! A check that finds something complains, and names the rule; one that cannot be made says why, and the case is
+//! skipped. What it changes it puts back, so that the scenario can go on and prove that.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`list`] | the list of registers, and ids that are not in it |
+//! | [`values`] | the FP registers by value |
+//! | [`lengths`] | KVM_REG_ARM64_SVE_VLS, KVM_ARM_VCPU_INIT and KVM_ARM_VCPU_FINALIZE |
+//! | [`host`] | the thread's own registers |
+
+mod host;
+mod lengths;
+mod list;
+mod values;
+
+use abi::doorbell::Check;
+
+use super::case::Case;
+use super::raw;
+use super::vm::{Vm, VmError};
+
+/// What a system call answered: nothing, or an error.
+type Answer = std::result::Result<(), i32>;
+
+impl Case<'_> {
+    /// Carries out a check. Those of the thread are carried out by the next entry.
+    pub(super) fn check(&mut self, check: Check, image: u64) -> Result<(), VmError> {
+        // The registers are those after the access that asked.
+        self.settle();
+        match check {
+            Check::RegList => self.check_list(),
+            Check::RoundTrip => self.check_round_trip(),
+            Check::Values => self.check_values(image),
+            Check::Write => self.write_values(image),
+            Check::BadIds => {
+                self.check_bad_ids();
+                Ok(())
+            }
+            Check::Lengths => self.check_lengths(),
+            Check::Init => self.check_init(),
+            Check::Events => self.check_events(),
+            Check::HostZa
+            | Check::HostStreaming
+            | Check::HostLength
+            | Check::HostPreempted
+            | Check::HostThread => {
+                self.at_next_entry = Some(check);
+                Ok(())
+            }
+        }
+    }
+
+    /// Complains unless a call was answered as it should be.
+    fn demand(&mut self, rule: &str, what: &str, answer: Answer, wanted: Answer) {
+        if answer != wanted {
+            let name = |answer: Answer| match answer {
+                Ok(()) => "success".to_owned(),
+                Err(errno) => format!("`{}`", std::io::Error::from_raw_os_error(errno)),
+            };
+            self.complain(rule, format!("{what}: {}, not {}", name(answer), name(wanted)));
+        }
+    }
+
+    /// KVM_SET_VCPU_EVENTS of what KVM_GET_VCPU_EVENTS gives changes nothing.
+    fn check_events(&mut self) -> Result<(), VmError> {
+        let failed = |call| move |error: kvm_ioctls::Error| VmError { call, source: error.into() };
+        let before = self.vm.vcpu.get_vcpu_events().map_err(failed("KVM_GET_VCPU_EVENTS"))?;
+        self.vm.vcpu.set_vcpu_events(&before).map_err(failed("KVM_SET_VCPU_EVENTS"))?;
+        let after = self.vm.vcpu.get_vcpu_events().map_err(failed("KVM_GET_VCPU_EVENTS"))?;
+        if before != after {
+            self.complain("P-102", format!("pending events {before:?} become {after:?} by being written"));
+        }
+        Ok(())
+    }
+}
+
+/// KVM_GET_ONE_REG with room for exactly the register.
+fn get(vm: &Vm, id: u64) -> std::result::Result<Vec<u8>, i32> {
+    let mut value = vec![0; raw::reg::size(id)];
+    vm.vcpu.get_one_reg(id, &mut value).map(|_| value).map_err(|error| error.errno())
+}
+
+/// KVM_SET_ONE_REG.
+fn set(vm: &Vm, id: u64, value: &[u8]) -> Answer {
+    answer(vm.vcpu.set_one_reg(id, value))
+}
+
+fn answer<T>(result: std::result::Result<T, kvm_ioctls::Error>) -> Answer {
+    result.map(drop).map_err(|error| error.errno())
+}
+
+/// The first few of `names`, and how many there are.
+fn some(names: &[String]) -> String {
+    const FEW: usize = 4;
+    let first = names.iter().take(FEW).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(FEW) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}

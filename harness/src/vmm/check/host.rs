@@ -1,0 +1,245 @@
+//! The thread's own registers around one KVM_RUN (rules P-20 to P-22).
+
+use std::os::fd::AsRawFd as _;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use abi::doorbell::Check;
+use abi::op::mask;
+use abi::pattern::{Owner, mix};
+use arch::host::{self, Call, SmeImage};
+
+use super::super::case::Case;
+use super::super::rival::Work;
+use super::super::task::{self, Report, Task, Unit};
+
+/// Rounds of waiting for a preemption: seconds, even where the CPU is emulated.
+const ROUNDS: u64 = 1 << 28;
+/// FPSR after streaming mode was left: every cumulative flag.
+const FPSR_LEFT: u64 = 0x0800_009f;
+
+/// What of SME a task of this host can use (Documentation/arch/arm64/elf_hwcaps.rst).
+#[derive(Clone, Copy, Debug)]
+struct Sme {
+    there: bool,
+    zt0: bool,
+}
+
+impl Sme {
+    fn of_this_host() -> Self {
+        const HWCAP2_SME: u64 = 1 << 23;
+        const HWCAP2_SME2: u64 = 1 << 37;
+        // SAFETY: it only tells.
+        let capabilities = unsafe { libc::getauxval(libc::AT_HWCAP2) };
+        Self { there: capabilities & HWCAP2_SME != 0, zt0: capabilities & HWCAP2_SME2 != 0 }
+    }
+}
+
+/// Whether FPMR can be used, as [`host`] asks.
+fn fpmr(unit: Unit) -> u64 {
+    if unit.fpmr { host::FPMR } else { 0 }
+}
+
+/// Registers of a task with ZA that is to be told from any other.
+fn sme_image(generation: u64) -> Box<SmeImage> {
+    let mut image = Box::new(SmeImage::ZERO);
+    let mut words = (0..).map(|n: u64| mix(generation << 32 | n | 1 << 63));
+    let mut fill = |bytes: &mut [u8]| {
+        for (word, value) in bytes.chunks_exact_mut(8).zip(&mut words) {
+            word.copy_from_slice(&value.to_le_bytes());
+        }
+    };
+    fill(&mut image.zt0);
+    fill(&mut image.v);
+    fill(&mut image.za);
+    image.fpsr = 0x0800_0011;
+    image.fpcr = 0x0080_0000;
+    image.fpmr = 0x12_4040;
+    image.tpidr2 = mix(generation);
+    image
+}
+
+impl Case<'_> {
+    /// KVM_RUN as this check has it. Answers as [`Task::call`] does.
+    pub(in crate::vmm) fn run_checked(&mut self, check: Check) -> Result<u64, i32> {
+        match check {
+            Check::HostZa => self.run_with_sme(host::ZA),
+            Check::HostStreaming => self.run_with_sme(host::ZA | host::STREAMING),
+            Check::HostPreempted => self.run_then_hold(),
+            Check::HostThread => self.run_elsewhere(),
+            _ => self.run_and_measure(),
+        }
+    }
+
+    fn kvm_run(&self) -> Call {
+        Call::kvm_run(self.vm.vcpu.as_raw_fd())
+    }
+
+    /// With ZA, ZT0 and TPIDR2_EL0, and in streaming mode, which any system call leaves.
+    fn run_with_sme(&mut self, uses: u64) -> Result<u64, i32> {
+        let sme = Sme::of_this_host();
+        if !sme.there {
+            self.skip("the host has no SME for its tasks");
+            return self.task.call(&self.kvm_run(), true);
+        }
+        let unit = Unit::of_this_thread();
+        let uses = uses | fpmr(unit) | if sme.zt0 { host::ZT0 } else { 0 };
+        let streaming = uses & host::STREAMING != 0;
+        // An earlier save of the same thread would leave another generation.
+        let (earlier, before) = (sme_image(1), sme_image(2));
+        let mut after = Box::new(SmeImage::ZERO);
+        let moment = [0, i64::from(Duration::from_micros(1).subsec_nanos())];
+        // SAFETY: a short sleep, and the CPU has what is used.
+        let _ = unsafe { host::sme_call(&Call::sleep(&moment), &earlier, &mut after, uses) };
+        let call = self.kvm_run();
+        // SAFETY: the VMM's own vCPU, and the CPU has what is used.
+        let result = unsafe { host::sme_call(&call, &before, &mut after, uses) };
+        self.compare_sme(&before, &after, streaming, unit.fpmr, sme.zt0);
+        if result < 0 { Err(i32::try_from(-result).unwrap_or(libc::EIO)) } else { Ok(result.unsigned_abs()) }
+    }
+
+    fn compare_sme(&mut self, before: &SmeImage, after: &SmeImage, streaming: bool, fpmr: bool, zt0: bool) {
+        const ZA: u64 = 2;
+        let mut wrong: Vec<(&str, String)> = Vec::new();
+        let mut status = |rule, name: &str, found: u64, wanted: u64| {
+            if found != wanted {
+                wrong.push((rule, format!("{name} is {found:#x}, not {wanted:#x}")));
+            }
+        };
+        status("P-22", "SVCR", after.svcr, ZA);
+        status("P-22", "TPIDR2_EL0", after.tpidr2, before.tpidr2);
+        status("P-20", "FPSR", after.fpsr, if streaming { FPSR_LEFT } else { before.fpsr });
+        status("P-20", "FPCR", after.fpcr, before.fpcr);
+        if fpmr {
+            status("P-22", "FPMR", after.fpmr, if streaming { 0 } else { before.fpmr });
+        }
+        let zero = [0; 32 * 16];
+        let v = if streaming { &zero } else { &before.v };
+        for (n, (found, wanted)) in after.v.chunks_exact(16).zip(v.chunks_exact(16)).enumerate() {
+            if found != wanted {
+                wrong.push(("P-20", format!("V{n} is {found:02x?}, not {wanted:02x?}")));
+                break;
+            }
+        }
+        if after.svcr & ZA != 0 {
+            let svl = usize::try_from(after.svl).unwrap_or(0).clamp(1, 256);
+            let rows = after.za.chunks_exact(svl).zip(before.za.chunks_exact(svl)).take(svl);
+            let lost = rows.filter(|(found, wanted)| found != wanted).count();
+            if lost > 0 {
+                wrong.push(("P-22", format!("{lost} of {svl} rows of ZA are not as they were left")));
+            }
+            if zt0 && after.zt0 != before.zt0 {
+                wrong.push(("P-22", "ZT0 is not as it was left".to_owned()));
+            }
+        }
+        for (rule, what) in wrong {
+            let mode = if streaming { " in streaming mode" } else { "" };
+            self.complain(rule, format!("after KVM_RUN{mode} with ZA enabled, the thread's {what}"));
+        }
+    }
+
+    /// And then with every register in use until the thread was preempted: what it makes of SVE right after the call is
+    /// its own, however it is taken away.
+    fn run_then_hold(&mut self) -> Result<u64, i32> {
+        let unit = Unit::of_this_thread();
+        let before = Box::new(task::image(Owner::HostTask, 3, unit.vl, unit.fpmr));
+        let mut found = Box::new(host::Image::ZERO);
+        let call = self.kvm_run();
+        self.rival.work(Work::Task);
+        let word = self.rival.counter();
+        // V alone: the kernel need not know of any SVE yet.
+        let result = self.task.call(&call, false);
+        let now = word.load(Ordering::Acquire);
+        // SAFETY: the CPU has what is used.
+        let left = unsafe { host::hold(&before, &mut found, unit.uses(), word, now, ROUNDS) };
+        let of_rival = self.rival.rest();
+        self.of_rival.merge(of_rival);
+        if left == 0 {
+            self.skip("nothing preempted the thread");
+        }
+        let mut report = Report::NONE;
+        task::look(&before, &found, unit, false, Owner::HostTask, &mut report);
+        if report.times > 0 {
+            let registers = names(report.harm.registers);
+            let what = format!("{registers} that the thread set after KVM_RUN changed when it was preempted");
+            self.complain("P-21", what);
+        }
+        result
+    }
+
+    /// By another thread: its registers are its own, and the guest's follow the vCPU there and back.
+    fn run_elsewhere(&mut self) -> Result<u64, i32> {
+        let call = self.kvm_run();
+        let blocked = BlockedAlarm::new();
+        let (result, report) = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                BlockedAlarm::unblock();
+                let mut task = Task::new(Owner::HostTask);
+                let result = task.call(&call, true);
+                (result, task.report)
+            });
+            thread.join().unwrap_or((Err(libc::EIO), Report::NONE))
+        });
+        drop(blocked);
+        self.task.report.merge(report);
+        result
+    }
+
+    /// With every register in use, and a look at the vector length.
+    fn run_and_measure(&mut self) -> Result<u64, i32> {
+        let before = Unit::of_this_thread();
+        let call = self.kvm_run();
+        let result = self.task.call(&call, true);
+        let rdvl = self.task.found_length();
+        let after = Unit::of_this_thread();
+        if before.vl == 0 {
+            self.skip("the host has no SVE for its tasks");
+            return result;
+        }
+        for (name, found) in [("RDVL", rdvl), ("PR_SVE_GET_VL", after.vl)] {
+            if found != before.vl {
+                let what = format!("after KVM_RUN, {name} gives {found} bytes, not {}", before.vl);
+                self.complain("P-22", what);
+            }
+        }
+        result
+    }
+}
+
+/// Keeps the alarm from this thread, so that it reaches the one that runs the vCPU.
+struct BlockedAlarm;
+
+impl BlockedAlarm {
+    fn new() -> Self {
+        mask_alarm(libc::SIG_BLOCK);
+        Self
+    }
+
+    fn unblock() {
+        mask_alarm(libc::SIG_UNBLOCK);
+    }
+}
+
+impl Drop for BlockedAlarm {
+    fn drop(&mut self) {
+        Self::unblock();
+    }
+}
+
+fn mask_alarm(how: libc::c_int) {
+    // SAFETY: all zero is an empty set.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is written.
+    unsafe { libc::sigaddset(&raw mut set, libc::SIGALRM) };
+    // SAFETY: the set is read, and nothing is written back.
+    unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) };
+}
+
+/// The registers of a set of [`mask`], in words.
+fn names(registers: u64) -> String {
+    let files =
+        [(mask::Z, "Z"), (mask::P, "P"), (mask::FFR, "FFR"), (mask::FPSR, "FPSR"), (mask::FPCR, "FPCR")];
+    let files = files.into_iter().chain([(mask::FPMR, "FPMR")]);
+    let found = files.filter(|(bits, _)| registers & bits != 0).map(|(_, name)| name);
+    found.collect::<Vec<_>>().join(", ")
+}

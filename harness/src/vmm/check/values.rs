@@ -1,0 +1,203 @@
+//! The FP registers of a vCPU by KVM_GET_ONE_REG and KVM_SET_ONE_REG.
+
+use std::io;
+use std::ops::Range;
+
+use abi::job::JobHeader;
+use arch::host::{HEADER, IMAGE};
+use vm_memory::{Bytes as _, GuestAddress};
+use zerocopy::{FromZeros as _, IntoBytes as _};
+
+use super::super::case::Case;
+use super::super::raw::reg;
+use super::super::vm::VmError;
+use super::{get, set, some};
+
+/// A register, and where its value lies in an image.
+#[derive(Clone, Debug)]
+struct Register {
+    name: String,
+    id: u64,
+    at: Range<usize>,
+    /// The bits, from the lowest byte on, that can be any; all of them if there are none.
+    bits: u64,
+}
+
+/// Where the parts of an image lie, as in [`arch::host::Image`].
+const FPSR: usize = 0;
+const FPCR: usize = 8;
+const FPMR: usize = 16;
+const VL: usize = 24;
+const FFR: usize = 32;
+const P: usize = 64;
+/// What the registers hold of which every CPU has all bits.
+const FPSR_BITS: u64 = 0x0800_009f;
+const FPCR_BITS: u64 = 0x07c0_0000;
+const FPMR_BITS: u64 = 0x3f_ff7f_c1ff;
+
+/// The FP registers of a vCPU with this vector length, 0 for none with SVE.
+fn registers(vl: usize, fpmr: bool) -> Vec<Register> {
+    let mut all = vec![
+        Register { name: "fpsr".to_owned(), id: reg::FPSR, at: FPSR..FPSR + 4, bits: FPSR_BITS },
+        Register { name: "fpcr".to_owned(), id: reg::FPCR, at: FPCR..FPCR + 4, bits: FPCR_BITS },
+    ];
+    if fpmr {
+        all.push(Register { name: "fpmr".to_owned(), id: reg::FPMR, at: FPMR..FPMR + 8, bits: FPMR_BITS });
+    }
+    let mut any = |name: String, id: u64, start: usize, len: usize| {
+        all.push(Register { name, id, at: start..start + len, bits: 0 });
+    };
+    for n in 0..32 {
+        let (name, id, len) = if vl > 0 { ("z", reg::z(n), vl) } else { ("v", reg::v(n), 16) };
+        any(format!("{name}{n}"), id, HEADER + n as usize * len, len);
+    }
+    if vl > 0 {
+        let pl = vl / 8;
+        for n in 0..16 {
+            any(format!("p{n}"), reg::p(n), P + n as usize * pl, pl);
+        }
+        any("ffr".to_owned(), reg::FFR, FFR, pl);
+    }
+    all
+}
+
+impl Register {
+    /// What the kernel is to answer if the register holds `bytes`: zero above them.
+    fn padded(&self, bytes: &[u8], padding: u8) -> Vec<u8> {
+        let mut value = vec![padding; reg::size(self.id)];
+        value[..bytes.len()].copy_from_slice(bytes);
+        value
+    }
+
+    /// Another value than this one, that the register can hold.
+    fn other(&self, value: &[u8]) -> Vec<u8> {
+        let mut other = value[..self.at.len()].to_vec();
+        for (index, byte) in other.iter_mut().enumerate() {
+            *byte ^= if self.bits == 0 { 0xff } else { (self.bits >> (8 * index)) as u8 };
+        }
+        other
+    }
+}
+
+impl Case<'_> {
+    /// The FP registers of this vCPU.
+    fn registers(&self) -> Vec<Register> {
+        let vl = self.kind.vq_max as usize * 16;
+        registers(vl, self.vm.get(reg::FPMR).is_ok())
+    }
+
+    /// The image that the program has at this offset of its data.
+    fn image(&self, offset: u64) -> Result<Vec<u8>, VmError> {
+        let failed = |source| VmError { call: "a check's image", source };
+        let read = |bytes: &mut [u8], address| {
+            let read = self.memory.read_slice(bytes, GuestAddress(address));
+            read.map_err(|error| failed(io::Error::other(error)))
+        };
+        let mut header = JobHeader::new_zeroed();
+        read(header.as_mut_bytes(), self.job_area)?;
+        let mut image = vec![0; IMAGE];
+        read(&mut image, self.job_area + u64::from(header.data_offset) + (offset & u64::from(u32::MAX)))?;
+        let vl = image.get(VL..VL + 2).map_or(0, |vl| usize::from(vl[0]) | usize::from(vl[1]) << 8);
+        if vl != (self.kind.vq_max as usize).max(1) * 16 {
+            return Err(failed(io::Error::other(format!("it is for vectors of {vl} bytes"))));
+        }
+        Ok(image)
+    }
+
+    /// Complains about the registers that do not read as `wanted` says.
+    fn compare(&mut self, when: &str, registers: &[Register], wanted: impl Fn(&Register) -> Vec<u8>) {
+        let (mut wrong, mut above, mut first) = (Vec::new(), Vec::new(), None);
+        for register in registers {
+            let (found, wanted) = (get(&self.vm, register.id), wanted(register));
+            let len = register.at.len();
+            match found {
+                Err(errno) => {
+                    wrong.push(format!("{} ({})", register.name, io::Error::from_raw_os_error(errno)));
+                }
+                Ok(found) if found[..len] != wanted[..len] => {
+                    wrong.push(register.name.clone());
+                    first.get_or_insert((found, wanted));
+                }
+                Ok(found) if found != wanted => above.push(register.name.clone()),
+                Ok(_) => {}
+            }
+        }
+        if !wrong.is_empty() {
+            let values = first.map_or_else(String::new, |(found, wanted)| {
+                let at = found.iter().zip(&wanted).position(|(a, b)| a != b).unwrap_or(0) / 8 * 8;
+                let hex = |bytes: &[u8]| {
+                    bytes[at..bytes.len().min(at + 8)]
+                        .iter()
+                        .rev()
+                        .map(|b| format!("{b:02x}"))
+                        .collect::<String>()
+                };
+                format!(" (from byte {at} on {}, not {})", hex(&found), hex(&wanted))
+            });
+            self.complain("P-96", format!("{when}, {} read otherwise{values}", some(&wrong)));
+        }
+        if !above.is_empty() {
+            let what = format!("{when}, {} are not zero above the largest vector length", some(&above));
+            self.complain("P-101", what);
+        }
+    }
+
+    fn write_all(&mut self, when: &str, registers: &[Register], value: impl Fn(&Register) -> Vec<u8>) {
+        for register in registers {
+            let answer = set(&self.vm, register.id, &value(register));
+            self.demand("P-96", &format!("{when}, writing {}", register.name), answer, Ok(()));
+        }
+    }
+
+    /// Rules P-96, P-98, P-101.
+    pub(super) fn check_values(&mut self, image: u64) -> Result<(), VmError> {
+        let image = self.image(image)?;
+        let registers = self.registers();
+        self.compare("after the guest ran", &registers, |register| {
+            register.padded(&image[register.at.clone()], 0)
+        });
+        // What was read, whatever it was, is what is to be put back.
+        let kept: Vec<_> = registers
+            .iter()
+            .filter_map(|register| Some((register, get(&self.vm, register.id).ok()?)))
+            .collect();
+        let others: Vec<_> = kept.iter().map(|(register, value)| register.other(value)).collect();
+        for ((register, _), other) in kept.iter().zip(&others) {
+            let answer = set(&self.vm, register.id, &register.padded(other, 0xc3));
+            self.demand("P-96", &format!("writing {}", register.name), answer, Ok(()));
+        }
+        for ((register, _), other) in kept.iter().zip(&others) {
+            self.compare("after a write", std::slice::from_ref(register), |it| it.padded(other, 0));
+        }
+        for (register, value) in &kept {
+            let answer = set(&self.vm, register.id, value);
+            self.demand("P-96", &format!("writing {} back", register.name), answer, Ok(()));
+        }
+        for (register, value) in &kept {
+            self.compare("after it was put back", std::slice::from_ref(register), |_| value.clone());
+        }
+        Ok(())
+    }
+
+    /// Rule P-96: what is written reads back; that the guest finds it is for the scenario to see.
+    pub(super) fn write_values(&mut self, image: u64) -> Result<(), VmError> {
+        let image = self.image(image)?;
+        let registers = self.registers();
+        let value = |register: &Register, padding| register.padded(&image[register.at.clone()], padding);
+        self.write_all("for the guest", &registers, |register| value(register, 0xc3));
+        self.compare("after a write for the guest", &registers, |register| value(register, 0));
+        Ok(())
+    }
+
+    /// Rule P-13: KVM_ARM_VCPU_INIT has zeroed every FP register.
+    pub(in crate::vmm) fn check_zero(&mut self) {
+        let registers = self.registers();
+        let not_zero = |register: &&Register| {
+            get(&self.vm, register.id).is_ok_and(|value| value.iter().any(|byte| *byte != 0))
+        };
+        let wrong: Vec<String> = registers.iter().filter(not_zero).map(|it| it.name.clone()).collect();
+        if !wrong.is_empty() {
+            self.complain("P-13", format!("after KVM_ARM_VCPU_INIT, {} are not zero", some(&wrong)));
+        }
+    }
+}
