@@ -61,7 +61,7 @@ impl<W: Write> Human<W> {
     fn head(&mut self) -> io::Result<()> {
         let environment = &self.environment;
         let mut words = vec![environment.target.clone()];
-        for kernel in &environment.kernel {
+        if let Some(kernel) = &environment.kernel {
             words.extend([kernel.release.clone(), format!("[{}]", kernel.kvm)]);
         }
         words.extend(environment.strategy.iter().cloned());
