@@ -16,6 +16,9 @@ its CPU has not got, or (modes but nested) it needs a guest with an EL2.
 | --- | --- | ---: | ---: | ---: | ---: | ---: | --- | --- | --- |
 ";
 
+/// Cases of one cause that are named: where there are more, a whole mode fails.
+const NAMES: usize = 60;
+
 /// The page of these rows.
 pub(super) fn page(rows: &[Row]) -> String {
     let mut page = HEAD.to_owned();
@@ -60,8 +63,11 @@ fn causes(cases: &[Case]) -> String {
         let url = url.as_ref().map(|url| format!(" <{url}>")).unwrap_or_default();
         let cases = if names.len() == 1 { "case" } else { "cases" };
         let _ = write!(text, "\n**{state}**, {} {cases}: {why}{url}\n\n", names.len());
-        for name in names {
+        for name in names.iter().take(NAMES) {
             let _ = writeln!(text, "- `{name}`");
+        }
+        if names.len() > NAMES {
+            let _ = writeln!(text, "- and {} more", names.len() - NAMES);
         }
     }
     text

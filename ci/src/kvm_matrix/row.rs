@@ -65,6 +65,10 @@ impl Row {
         for line in lines {
             let line = line?;
             if line["type"] == "summary" {
+                anyhow::ensure!(
+                    line["stopped"] != true,
+                    "the run was stopped: its log is not of the whole suite"
+                );
                 wall_s = line["wall_s"].as_f64();
                 continue;
             }
@@ -193,5 +197,7 @@ pub(super) mod tests {
         let lines: Vec<&str> = LOG.lines().take(3).collect();
         assert!(Row::read("debian:7.2", "vhe", &lines.join("\n")).is_err());
         assert!(Row::read("debian:7.2", "vhe", "").is_err());
+        let stopped = LOG.replace("\"wall_s\":1.5", "\"stopped\":true,\"wall_s\":1.5");
+        assert!(Row::read("debian:7.2", "vhe", &stopped).is_err());
     }
 }

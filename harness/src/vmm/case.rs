@@ -34,6 +34,8 @@ enum Exit {
     Read(u64),
     /// A single step.
     Step,
+    /// A BRK of the guest's own, not executed.
+    Breakpoint,
     /// A signal.
     Signal,
     /// Anything else: the end, and its argument.
@@ -142,6 +144,7 @@ impl Case<'_> {
                 Exit::Write(address, value) => self.write(address, value)?,
                 Exit::Read(address) => self.read(address),
                 Exit::Step => self.stepped()?,
+                Exit::Breakpoint => self.debug(0)?,
                 Exit::Signal if Instant::now() >= self.deadline => self.end(End::Budget, 0),
                 Exit::Signal => {}
                 Exit::Other(end, argument) => self.end(end, argument),
@@ -181,7 +184,13 @@ impl Case<'_> {
                     Exit::Write(mmio.phys_addr, u64::from_le_bytes(mmio.data))
                 }
             }
-            KVM_EXIT_DEBUG => Exit::Step,
+            KVM_EXIT_DEBUG => {
+                /// ESR_ELx.EC of BRK.
+                const BRK: u32 = 0x3c;
+                // SAFETY: as above.
+                let debug = unsafe { run.__bindgen_anon_1.debug };
+                if debug.arch.hsr >> 26 == BRK { Exit::Breakpoint } else { Exit::Step }
+            }
             KVM_EXIT_INTR => Exit::Signal,
             KVM_EXIT_SYSTEM_EVENT => {
                 // SAFETY: as above.
@@ -266,10 +275,14 @@ impl Case<'_> {
 
     /// Sets or clears KVM_GUESTDBG_SINGLESTEP.
     pub(super) fn step_or_not(&self) -> Result<(), VmError> {
-        let mut debug = kvm_bindings::kvm_guest_debug::default();
-        if self.sweep.steps() {
-            debug.control = kvm_bindings::KVM_GUESTDBG_ENABLE | kvm_bindings::KVM_GUESTDBG_SINGLESTEP;
-        }
+        use kvm_bindings::{KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP};
+        self.debug(if self.sweep.steps() { KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP } else { 0 })
+    }
+
+    /// Sets KVM's debugging of the guest. While there is any, each BRK is taken for the debugger's: for the guest to have
+    /// its own there must be none, until the arrival closes the window.
+    fn debug(&self, control: u32) -> Result<(), VmError> {
+        let debug = kvm_bindings::kvm_guest_debug { control, ..Default::default() };
         let set = self.vm.vcpu.set_guest_debug(&debug);
         set.map_err(|error| VmError { call: "KVM_SET_GUEST_DEBUG", source: error.into() })
     }
