@@ -28,6 +28,19 @@ tlbi! {
     invalidate_el1 = "vmalle1is";
 }
 
+/// Forgets what the guest with the present VMID has for this IPA, of either stage. At EL2.
+pub fn invalidate_guest_page(ipa: u64) {
+    dsb();
+    // SAFETY: as for the others.
+    unsafe { asm!("tlbi ipas2e1is, {}", in(reg) ipa >> 12, options(nostack)) };
+    dsb();
+    // What was combined from both stages is found by the address of stage 1 alone.
+    // SAFETY: as for the others.
+    unsafe { asm!("tlbi vmalle1is", options(nostack)) };
+    dsb();
+    isb();
+}
+
 /// Writes a 64-bit device register by a store that has a valid syndrome (ESR_ELx.ISV).
 ///
 /// # Safety

@@ -265,8 +265,26 @@ fn set_up_guests(vhe: bool, common: u64) -> Result<(), Status> {
     tables::build(Set::Stage2, Attributes::STAGE2, job::doorbell())?;
     write!("vtcr_el2", tcr::STAGE2);
     reset_guests();
-    control::invalidate_guests();
+    if job::CURSOR.get() == 0 && job::PASS.get() == 0 {
+        control::invalidate_guests();
+    } else {
+        // The tables are as they were, but for the hole.
+        invalidate_hole();
+    }
     Ok(())
+}
+
+/// Forgets what both guests have for the hole. One page, not everything: some hypervisors take seconds for that, once
+/// they have a shadow of stage 2.
+pub(crate) fn invalidate_hole() {
+    let present = read!("vttbr_el2");
+    for vmid in 1..=BANKS.len() as u64 {
+        write!("vttbr_el2", tables::root(Set::Stage2) | vmid << 48);
+        isb();
+        control::invalidate_guest_page(tables::hole());
+    }
+    write!("vttbr_el2", present);
+    isb();
 }
 
 /// Makes both guests as they were before the program ran, and installs L2.

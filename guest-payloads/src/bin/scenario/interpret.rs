@@ -86,7 +86,7 @@ fn map(hole: u64, on: u64, place: Place) -> Result<(), Status> {
         (Hole::Stage1, Place::G) => (Set::Home, control::invalidate_el1),
         (Hole::Stage1, Place::L2) => (Set::L2, control::invalidate_el1),
         (Hole::Stage1, Place::L2b) => (Set::L2b, control::invalidate_el1),
-        (Hole::Stage2, Place::L1) => (Set::Stage2, control::invalidate_guests),
+        (Hole::Stage2, Place::L1) => (Set::Stage2, home::invalidate_hole),
         _ => return Err(Status::BadJob),
     };
     tables::set_hole(set, on != 0)?;

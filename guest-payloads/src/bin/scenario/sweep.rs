@@ -97,7 +97,7 @@ fn restore(home: Place) -> Result<(), Status> {
             match (set, home) {
                 (Set::Home, Place::L1) => control::invalidate_el2(),
                 (Set::Home, _) => control::invalidate_el1(),
-                _ => control::invalidate_guests(),
+                _ => home::invalidate_hole(),
             }
         }
     }

@@ -137,12 +137,17 @@ pub(crate) fn is_built(set: Set) -> bool {
     USED[set as usize].load(Ordering::Relaxed) != 0
 }
 
+/// The page that can be unmapped.
+pub(crate) fn hole() -> u64 {
+    boot::hole() + PAGE
+}
+
 /// Maps or unmaps the hole's second page. Returns whether that changed anything; the TLB is the caller's.
 pub(crate) fn set_hole(set: Set, mapped: bool) -> Result<bool, Status> {
     if !is_built(set) {
         return Err(Status::BadJob);
     }
-    let entry = entry(set, boot::hole() + PAGE, 3)?;
+    let entry = entry(set, hole(), 3)?;
     let old = entry.load(Ordering::Relaxed);
     let new = if mapped { old | bits::VALID } else { old & !bits::VALID };
     entry.store(new, Ordering::Relaxed);
