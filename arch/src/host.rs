@@ -9,6 +9,22 @@ use core::sync::atomic::AtomicU64;
 
 /// Bytes of an image before Z0.
 pub const HEADER: usize = 576;
+/// Where the parts of an image lie: FPSR, FPCR, FPMR, the vector length in bytes, FFR, P0.
+pub mod part {
+    /// FPSR.
+    pub const FPSR: usize = 0;
+    /// FPCR.
+    pub const FPCR: usize = 8;
+    /// FPMR.
+    pub const FPMR: usize = 16;
+    /// The vector length in bytes.
+    pub const VL: usize = 24;
+    /// FFR.
+    pub const FFR: usize = 32;
+    /// P0; the others lie an eighth of the vector length apart.
+    pub const P: usize = 64;
+}
+
 /// Bytes of the largest image.
 pub const IMAGE: usize = HEADER + 32 * 256;
 
@@ -179,12 +195,12 @@ unsafe extern "C" {
 
 global_asm!(
     include_str!("host.S"),
-    FPSR = const 0,
-    FPCR = const 8,
-    FPMR = const 16,
-    VL = const 24,
-    FFR = const 32,
-    P = const 64,
+    FPSR = const part::FPSR,
+    FPCR = const part::FPCR,
+    FPMR = const part::FPMR,
+    VL = const part::VL,
+    FFR = const part::FFR,
+    P = const part::P,
     Z = const HEADER,
     SVCR = const 32,
     TPIDR2 = const 40,

@@ -265,10 +265,11 @@ impl Case<'_> {
     fn stepped(&mut self) -> Result<(), VmError> {
         self.job.counters.steps += 1;
         if self.sweep.step() {
-            self.job.counters.sweep_points += 1;
-            self.job.counters.sweep_points_live += 1;
+            let before = self.job.disturbed;
             let kind = Disturbance::from_u64(self.job.sweep_disturbance).unwrap_or(Disturbance::Clobber);
             self.disturb_at_point(kind)?;
+            // A point at which nothing happened is none.
+            self.job.counters.sweep_points += u64::from(self.job.disturbed > before);
         }
         Ok(())
     }

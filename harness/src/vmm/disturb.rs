@@ -33,9 +33,11 @@ impl Case<'_> {
             Disturbance::HostSimd => return Ok(()),
             Disturbance::Preempt => Work::Task,
             Disturbance::OtherVcpu => Work::Guest,
-            Disturbance::Migrate if self.rival.can_migrate() => Work::Migrate,
-            Disturbance::Migrate => return Ok(()),
+            Disturbance::Migrate => Work::Migrate,
         };
+        if !self.rival.can(work) {
+            return Ok(());
+        }
         self.awaited = Some(Awaited { since: self.job.disturbed, asked: 0 });
         self.rival.work(work);
         Ok(())
@@ -65,8 +67,11 @@ impl Case<'_> {
                 return self.disturb(kind);
             }
         };
-        self.rival.once(work);
-        self.job.disturbed += 1;
+        if self.rival.can(work) {
+            let found = self.rival.once(work);
+            self.of_rival.merge(found);
+            self.job.disturbed += 1;
+        }
         Ok(())
     }
 

@@ -41,6 +41,8 @@ struct Shared {
     thread: libc::pid_t,
     /// CPUs of this host.
     cpus: u32,
+    /// There is a guest that it can run.
+    has_guest: bool,
     /// How often it did its work.
     rounds: AtomicU64,
     /// It is not in the midst of its work.
@@ -62,6 +64,7 @@ impl Rival {
             changed: Condvar::new(),
             thread,
             cpus,
+            has_guest: other.is_some(),
             rounds: AtomicU64::new(0),
             resting: AtomicU32::new(1),
             report: Mutex::new(Report::NONE),
@@ -92,14 +95,15 @@ impl Rival {
         std::mem::replace(&mut *lock(&self.0.report), Report::NONE)
     }
 
-    /// Lets it do its work once, and waits for that.
-    pub(super) fn once(&self, work: Work) {
+    /// Lets it do its work once, at least, and waits until it rests. Returns what [`Self::rest`] does.
+    pub(super) fn once(&self, work: Work) -> Report {
         let rounds = || self.0.rounds.load(Ordering::Acquire);
         let before = rounds();
         self.work(work);
         while rounds() == before {
             thread::yield_now();
         }
+        self.rest()
     }
 
     /// How often it did its work.
@@ -107,9 +111,13 @@ impl Rival {
         &self.0.rounds
     }
 
-    /// The vCPU's thread can be sent elsewhere.
-    pub(super) fn can_migrate(&self) -> bool {
-        self.0.cpus > 1
+    /// Whether it has what the work takes: another CPU, another guest.
+    pub(super) fn can(&self, work: Work) -> bool {
+        match work {
+            Work::Rest | Work::Task => true,
+            Work::Guest => self.0.has_guest,
+            Work::Migrate => self.0.cpus > 1,
+        }
     }
 }
 

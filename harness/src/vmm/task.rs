@@ -6,16 +6,11 @@ use std::ops::Range;
 use abi::hyp::{Counters, Harm};
 use abi::op::mask;
 use abi::pattern::{Owner, predicate, word};
+use arch::host::part::{FFR, FPCR, FPMR, FPSR, P, VL};
 use arch::host::{self, Call, Image};
 use zerocopy::FromZeros as _;
 
-/// Where the parts of an image lie.
-const FPSR: usize = 0;
-const FPCR: usize = 8;
-const FPMR: usize = 16;
-const VL: usize = 24;
-const FFR: usize = 32;
-const P: usize = 64;
+/// Where Z0 lies in an image.
 const Z: usize = host::HEADER;
 
 /// What a thread found changed in its own registers.

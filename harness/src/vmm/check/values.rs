@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 
 use abi::job::JobHeader;
+use arch::host::part::{FFR, FPCR, FPMR, FPSR, P, VL};
 use arch::host::{HEADER, IMAGE};
 use vm_memory::{Bytes as _, GuestAddress};
 use zerocopy::{FromZeros as _, IntoBytes as _};
@@ -23,13 +24,6 @@ struct Register {
     bits: u64,
 }
 
-/// Where the parts of an image lie, as in [`arch::host::Image`].
-const FPSR: usize = 0;
-const FPCR: usize = 8;
-const FPMR: usize = 16;
-const VL: usize = 24;
-const FFR: usize = 32;
-const P: usize = 64;
 /// What the registers hold of which every CPU has all bits.
 const FPSR_BITS: u64 = 0x0800_009f;
 const FPCR_BITS: u64 = 0x07c0_0000;
