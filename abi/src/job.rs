@@ -106,6 +106,10 @@ pub mod irq_source {
     pub const DOORBELL: u64 = 1;
     /// An SGI that the payload sends to itself through the GICv3 system registers.
     pub const GIC: u64 = 2;
+    /// The doorbell's [`crate::doorbell::IRQ`], which is the line of the GIC's interrupt [`LINE_INTID`].
+    pub const LINE: u64 = 3;
+    /// A level-sensitive private peripheral interrupt (PPI) that no device of a KVM guest uses.
+    pub const LINE_INTID: u32 = 20;
 }
 
 /// How a case ended, as the payload saw it. The values have no zero and no small number by accident.

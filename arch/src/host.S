@@ -214,3 +214,13 @@ host_other_guest:
     b       8b
 .global host_other_guest_end
 host_other_guest_end:
+
+// A guest that writes a key of pointer authentication and rings. It is entered at EL1 with X2: its doorbell.
+.global host_key_guest
+.balign 4096
+host_key_guest:
+    msr     S3_0_C2_C1_0, xzr           // APIAKeyLo_EL1
+    str     xzr, [x2]
+    b       .
+.global host_key_guest_end
+host_key_guest_end:

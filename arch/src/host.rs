@@ -180,6 +180,19 @@ pub fn other_guest() -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(start, end.addr() - start.addr()) }
 }
 
+/// The code of a guest that writes APIAKeyLo_EL1 and then stores to a doorbell: position-independent, to be entered at its
+/// first byte at EL1 with X2 the doorbell's address.
+#[must_use]
+pub fn key_guest() -> &'static [u8] {
+    unsafe extern "C" {
+        static host_key_guest: u8;
+        static host_key_guest_end: u8;
+    }
+    let (start, end) = (&raw const host_key_guest, &raw const host_key_guest_end);
+    // SAFETY: the two symbols delimit code, which nothing writes.
+    unsafe { core::slice::from_raw_parts(start, end.addr() - start.addr()) }
+}
+
 unsafe extern "C" {
     fn host_call(call: *const Call, before: *const u8, after: *mut u8, uses: u64) -> i64;
     fn host_hold(

@@ -9,6 +9,7 @@
 //! fingerprint = "6f1c2a9b"               # optional: only this failure
 //! targets = ["bare"]                     # optional: all
 //! kernels = ["6.12..6.12.88", "7.2.."]   # optional, of KVM: releases from the first on, and before the second
+//! kvm = "Protected"                      # optional, of KVM: what its word for its mode begins with
 //! ```
 //!
 //! One cause is one entry: `id`, `state` and `fingerprint` may each be a list, of which one has to fit.
@@ -90,6 +91,7 @@ struct Entry {
     fingerprint: Option<OneOrMore<String>>,
     targets: Option<Vec<String>>,
     kernels: Option<Vec<String>>,
+    kvm: Option<String>,
 }
 
 /// A value, or a list of values.
@@ -186,6 +188,9 @@ impl Expectations {
 impl Entry {
     fn concerns(&self, environment: &Environment, name: &str) -> bool {
         self.targets.as_ref().is_none_or(|targets| targets.contains(&environment.target))
+            && self.kvm.as_ref().is_none_or(|mode| {
+                environment.kernel.as_ref().is_some_and(|kernel| kernel.kvm.starts_with(mode.as_str()))
+            })
             && self.kernels.as_ref().is_none_or(|kernels| {
                 let release = environment.kernel.as_ref().map(|kernel| kernel.release.as_str());
                 release.is_some_and(|release| kernels.iter().any(|kernels| is_among(release, kernels)))
@@ -263,6 +268,12 @@ mod tests {
         fingerprint = ["6f1c2a9b", "00000001"]
         targets = ["kvm", "kvm-qemu"]
         kernels = ["6.12..6.12.88", "7.2.."]
+
+        [[expect]]
+        id = "fpmr::*"
+        state = "crash"
+        reason = "is UNDEFINED"
+        kvm = "Protected"
     "#;
 
     fn bare(target: &str) -> Environment {
@@ -307,6 +318,19 @@ mod tests {
         check(&kernel("6.12.88"), "nested::eret[a=1]", &State::Pass, "", "pass");
         check(&kernel("6.12.43+deb13"), "nested::eret[a=1]", &State::Fail, "6f1c2a9b", "xfail");
         check(&bare("kvm-qemu"), "nested::eret[a=1]", &State::Fail, "6f1c2a9b", "fail");
+    }
+
+    #[test]
+    fn a_cause_may_be_one_of_a_mode() {
+        let kernel = |kvm: &str| Environment {
+            kernel: Some(Kernel { kvm: kvm.to_owned(), ..Kernel::default() }),
+            ..bare("kvm-qemu")
+        };
+        let protected = kernel("Protected hVHE mode initialized successfully");
+        check(&protected, "fpmr::fields", &State::Crash, "0", "xfail");
+        check(&protected, "fpmr::fields", &State::Pass, "", "xpass");
+        check(&kernel("VHE mode initialized successfully"), "fpmr::fields", &State::Crash, "0", "crash");
+        check(&bare("kvm-qemu"), "fpmr::fields", &State::Pass, "", "pass");
     }
 
     #[test]

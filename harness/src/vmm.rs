@@ -8,7 +8,8 @@
 //! | [`agent`] | the process: waits for requests in the mailbox |
 //! | [`channel`] | how a mailbox is reached: a mapping, or QEMU's semihosting |
 //! | [`claims`] | what this KVM says that its guests have |
-//! | [`vm`] | VMs and vCPUs of the kinds that cases ask for |
+//! | [`probe`] | what only a guest can find out of it |
+//! | [`vm`], [`gic`] | VMs and vCPUs of the kinds that cases ask for; their interrupt controllers |
 //! | [`case`] | one case: KVM_RUN until the payload or the budget ends it |
 //! | [`sweep`], [`disturb`] | preemption points; what is done to a vCPU, there and on demand |
 //! | [`check`] | what the step `vmm` asks for |
@@ -23,8 +24,10 @@ mod channel;
 mod check;
 mod claims;
 mod disturb;
+mod gic;
 mod kernel_log;
 mod other;
+mod probe;
 mod raw;
 mod rival;
 mod sweep;

@@ -161,6 +161,8 @@ pub enum IrqSource {
     Doorbell,
     /// An SGI through the GICv3 system registers.
     Gic,
+    /// The doorbell, which raises an interrupt of the GIC.
+    Line,
 }
 
 impl IrqSource {
@@ -171,6 +173,7 @@ impl IrqSource {
             Self::None => abi::job::irq_source::NONE,
             Self::Doorbell => abi::job::irq_source::DOORBELL,
             Self::Gic => abi::job::irq_source::GIC,
+            Self::Line => abi::job::irq_source::LINE,
         }
     }
 }
@@ -249,6 +252,8 @@ pub struct Claimed {
     pub afp: bool,
     /// SMC is a conduit for calls, as HVC is; else it answers NOT_SUPPORTED to each.
     pub smc: bool,
+    /// It has a GIC of KVM's, which owns its interrupt lines.
+    pub gic: bool,
 }
 
 /// What is known of the CPU under a hypervisor that is not ours.
@@ -376,8 +381,7 @@ impl Machine {
                 doorbell: true,
                 disturbances: &Disturbance::ALL,
                 checks: Check::ALL,
-                // A guest with EL2 does not run without KVM's GIC, which then owns the interrupt lines.
-                irq: if nested { IrqSource::Gic } else { IrqSource::Doorbell },
+                irq: if claimed.gic { IrqSource::Line } else { IrqSource::Doorbell },
                 serror: true,
                 reset: true,
                 smccc: true,

@@ -14,6 +14,8 @@ pub struct Claims {
     pub cpus: u32,
     /// What KVM logged of itself when it was initialized (`VHE mode initialized successfully`), if it could be read.
     pub mode: String,
+    /// The kernel's command line.
+    pub cmdline: String,
     /// A plain guest without SVE.
     pub plain: Option<GuestClaims>,
     /// A plain guest with SVE.
@@ -49,6 +51,21 @@ pub struct GuestClaims {
     pub fpmr_hides: bool,
     /// SMC calls are handled: KVM_ARM_VM_SMCCC_FILTER came with that (Linux 6.4).
     pub smc: bool,
+    /// It is given a GIC of KVM's, which then owns its interrupt lines. A guest with EL2 does not run without one
+    /// (EAGAIN from its first KVM_RUN), and in protected mode KVM forgets a line that userspace sets (from Linux 6.14
+    /// on, `flush_hyp_vcpu()` takes nothing of HCR_EL2.{VI,VF} from the host).
+    pub gic: bool,
+    /// It is not given the pointer authentication that KVM offers, because guests cannot use it.
+    pub pauth_is_broken: bool,
+}
+
+impl Claims {
+    /// Whether KVM keeps its host out of guests (`kvm-arm.mode=protected`), as far as can be told.
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        self.mode.starts_with("Protected")
+            || self.mode.is_empty() && self.cmdline.contains("kvm-arm.mode=protected")
+    }
 }
 
 const fn field(register: u64, low: u32) -> u64 {
@@ -82,6 +99,7 @@ impl GuestClaims {
             fpac_combined: algorithms.iter().any(|algorithm| *algorithm >= 5),
             afp: field(self.mmfr1, 44) != 0,
             smc: self.smc,
+            gic: self.gic,
         }
     }
 }

@@ -10,7 +10,7 @@ use model::machine::{Claimed, Lengths, Machine, Substrate, Unavailable};
 use model::scenario::step::{Cpu, GuestSpec, L1Mode};
 
 use super::{Target, VL_MAX};
-use crate::kvm::boot::Host;
+use crate::kvm::boot::{Host, KvmMode};
 use crate::kvm::claims::{Claims, GuestClaims};
 use crate::kvm::mailbox::{self, CaseText, Mail, Part, Reply, Request};
 use crate::memory::GuestMemory;
@@ -130,11 +130,30 @@ impl Target {
         let claims: Claims =
             serde_json::from_str(&text).map_err(|error| OutcomeError::Agent(format!("claims: {error}")))?;
         if let Some(kvm) = &self.kvm {
+            if let Some(host) = &kvm.host {
+                in_mode(&claims, host.mode)?;
+            }
             // Every machine of a run is alike: the first one speaks for all.
             let _ = kvm.claims.set(claims);
         }
         Ok(())
     }
+}
+
+/// A kernel that does not know a mode, or cannot have it, comes up in another one and says so in its log alone: what was
+/// then certified would not be what was asked for. A kernel without guests with EL2 says so of each case that needs one.
+fn in_mode(claims: &Claims, asked: KvmMode) -> Result<(), OutcomeError> {
+    let is_in = match asked {
+        KvmMode::Protected => claims.is_protected(),
+        // That of Linux 6.1 calls itself "Hyp mode".
+        KvmMode::Nvhe => !claims.mode.starts_with("VHE"),
+        KvmMode::Vhe | KvmMode::Nested => true,
+    };
+    if is_in {
+        return Ok(());
+    }
+    let (asked, mode) = (asked.name(), &claims.mode);
+    Err(OutcomeError::Agent(format!("KVM was to be in mode {asked}, and the kernel says: {mode}")))
 }
 
 fn mail(request: Request, parts: impl Iterator<Item = Part>) -> Mail {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use abi::doorbell::{self, Check, Disturbance};
 use abi::hyp::{End, HypJob, flag};
+use abi::job::irq_source;
 use arch::host::Call;
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_MMIO,
@@ -18,7 +19,7 @@ use super::raw::reg;
 use super::rival::Rival;
 use super::sweep::Sweep;
 use super::task::{Report, Task};
-use super::vm::{Kind, Vm, VmError};
+use super::vm::{Kind, Vm, VmError, failed};
 use crate::kvm::claims::Claims;
 use crate::kvm::mailbox::Complaint;
 
@@ -62,6 +63,8 @@ pub(super) struct Case<'a> {
     pub(super) at_next_entry: Option<Check>,
     said: Said,
     sweep: Sweep,
+    /// The line of the guest's interrupt.
+    line: bool,
     deadline: Instant,
 }
 
@@ -90,6 +93,8 @@ fn kind(job: &HypJob, claims: &Claims) -> Kind {
         el2,
         e2h0,
         without_fpmr: has_fpmr && job.flags & flag::FPMR == 0,
+        gic: claimed.is_some_and(|claimed| claimed.gic),
+        without_pauth: claimed.is_some_and(|claimed| claimed.pauth_is_broken),
     }
 }
 
@@ -121,6 +126,7 @@ pub(super) fn run(
         at_next_entry: None,
         said: Said::default(),
         sweep: Sweep::off(),
+        line: false,
         deadline: Instant::now() + budget,
     };
     let alarm = Alarm::set(budget);
@@ -290,13 +296,8 @@ impl Case<'_> {
 
     /// Makes interrupts pending: bit 0 IRQ, bit 1 SError.
     fn pend(&mut self, wanted: u64) -> Result<(), VmError> {
-        /// KVM_ARM_IRQ_TYPE_CPU, vCPU 0, KVM_ARM_IRQ_CPU_IRQ.
-        const CPU_IRQ: u32 = 0;
-        let failed = |call| move |error: kvm_ioctls::Error| VmError { call, source: error.into() };
-        // KVM's own GIC owns the line: a guest that has one sends its interrupts itself.
-        if !self.kind.el2 {
-            self.vm.fd.set_irq_line(CPU_IRQ, wanted & 1 != 0).map_err(failed("KVM_IRQ_LINE"))?;
-        }
+        self.line = wanted & 1 != 0;
+        self.set_line()?;
         if wanted & 2 != 0 {
             self.settle();
             let mut events = self.vm.vcpu.get_vcpu_events().map_err(failed("KVM_GET_VCPU_EVENTS"))?;
@@ -304,6 +305,16 @@ impl Case<'_> {
             self.vm.vcpu.set_vcpu_events(&events).map_err(failed("KVM_SET_VCPU_EVENTS"))?;
         }
         Ok(())
+    }
+
+    /// Sets the line of the guest's interrupt: that of its CPU, or one of its GIC's, which then owns that of the CPU.
+    pub(super) fn set_line(&self) -> Result<(), VmError> {
+        /// KVM_ARM_IRQ_TYPE_CPU, vCPU 0, KVM_ARM_IRQ_CPU_IRQ.
+        const CPU_IRQ: u32 = 0;
+        /// KVM_ARM_IRQ_TYPE_PPI, vCPU 0.
+        const PPI: u32 = 2 << 24;
+        let line = if self.kind.gic { PPI | irq_source::LINE_INTID } else { CPU_IRQ };
+        self.vm.fd.set_irq_line(line, self.line).map_err(failed("KVM_IRQ_LINE"))
     }
 
     /// Notes what KVM did wrong, and which rule that breaks.
@@ -355,10 +366,10 @@ fn doorbell_offset(address: u64) -> Option<u64> {
 }
 
 /// Interrupts this process when a time is over, again and again until it is dropped.
-struct Alarm;
+pub(super) struct Alarm;
 
 impl Alarm {
-    fn set(after: Duration) -> Self {
+    pub(super) fn set(after: Duration) -> Self {
         extern "C" fn nothing(_: libc::c_int) {}
         // Without SA_RESTART, KVM_RUN returns.
         // SAFETY: all zero is a valid action.

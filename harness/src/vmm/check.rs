@@ -19,7 +19,7 @@ use abi::doorbell::Check;
 
 use super::case::Case;
 use super::raw;
-use super::vm::{Vm, VmError};
+use super::vm::{Vm, VmError, failed};
 
 /// What a system call answered: nothing, or an error.
 type Answer = std::result::Result<(), i32>;
@@ -65,7 +65,6 @@ impl Case<'_> {
 
     /// KVM_SET_VCPU_EVENTS of what KVM_GET_VCPU_EVENTS gives changes nothing.
     fn check_events(&mut self) -> Result<(), VmError> {
-        let failed = |call| move |error: kvm_ioctls::Error| VmError { call, source: error.into() };
         let before = self.vm.vcpu.get_vcpu_events().map_err(failed("KVM_GET_VCPU_EVENTS"))?;
         self.vm.vcpu.set_vcpu_events(&before).map_err(failed("KVM_SET_VCPU_EVENTS"))?;
         let after = self.vm.vcpu.get_vcpu_events().map_err(failed("KVM_GET_VCPU_EVENTS"))?;

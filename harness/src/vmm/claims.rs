@@ -7,11 +7,12 @@ use kvm_ioctls::Kvm;
 use rustix::system::uname;
 
 use super::kernel_log;
+use super::probe;
 use super::raw::{self, reg};
 use super::vm::{Kind, Vm, VmError};
 use crate::kvm::claims::{Claims, GuestClaims};
 
-/// Asks the kernel. Runs no guest.
+/// Asks the kernel.
 pub(super) fn claims(kvm: &Kvm) -> Claims {
     let name = uname();
     let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
@@ -20,13 +21,18 @@ pub(super) fn claims(kvm: &Kvm) -> Claims {
         version: text(name.version()),
         cpus: online_cpus(),
         mode: kernel_log::kvm_mode(),
+        cmdline: fs::read_to_string("/proc/cmdline").unwrap_or_default(),
         ..Claims::default()
     };
     let has = |capability| kvm.check_extension_raw(capability) > 0;
     let sve = kvm.check_extension(kvm_ioctls::Cap::ArmSve);
     let with_sve = |kind: Kind| Kind { vq_max: if sve { 16 } else { 0 }, ..kind };
-    let plain = Kind::default();
-    let el2 = with_sve(Kind { el2: true, ..plain });
+    let plain = Kind {
+        gic: claims.is_protected(),
+        without_pauth: !probe::keys_can_be_written(kvm),
+        ..Kind::default()
+    };
+    let el2 = with_sve(Kind { el2: true, gic: true, ..plain });
     let mut ask = |name: &str, there: bool, kind: Kind| {
         if !there {
             claims.refused.push((name.to_owned(), "the kernel has no such capability".to_owned()));
@@ -69,6 +75,8 @@ fn guest(kvm: &Kvm, kind: Kind) -> Result<GuestClaims, VmError> {
         vls: u64::from_le_bytes(vls.first_chunk().copied().unwrap_or_default()),
         fpmr_hides: vm.set(reg::ID_AA64PFR2, pfr2 & !reg::PFR2_FPMR).is_ok(),
         smc: vm.fd.has_device_attr(&smccc_filter).is_ok(),
+        gic: kind.gic,
+        pauth_is_broken: kind.without_pauth,
     };
     vm.retire(kind);
     Ok(claims)

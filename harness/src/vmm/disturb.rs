@@ -6,7 +6,7 @@ use kvm_bindings::kvm_vcpu_events;
 use super::case::Case;
 use super::raw;
 use super::rival::Work;
-use super::vm::{Vm, VmError};
+use super::vm::{Vm, VmError, failed};
 
 /// How often a guest may ask whether its disturbance has happened before it goes on without.
 const PATIENCE: u32 = 100;
@@ -78,7 +78,6 @@ impl Case<'_> {
     /// Reads every register that KVM lists, and goes on with a new VM to which they are written (rule P-102).
     fn save_restore(&mut self) -> Result<(), VmError> {
         self.settle();
-        let failed = |call| move |error: kvm_ioctls::Error| VmError { call, source: error.into() };
         let ids = raw::reg_list(&self.vm.vcpu)?;
         let mut values = Vec::with_capacity(ids.len());
         for id in ids {
@@ -100,8 +99,12 @@ impl Case<'_> {
             }
         }
         new.vcpu.set_vcpu_events(&events).map_err(failed("KVM_SET_VCPU_EVENTS"))?;
+        if let (Some(new), Some(old)) = (&new.gic, &self.vm.gic) {
+            new.take_over(old)?;
+        }
         let old = std::mem::replace(&mut self.vm, new);
         old.retire(self.kind);
+        self.set_line()?;
         self.step_or_not()?;
         self.job.disturbed += 1;
         Ok(())

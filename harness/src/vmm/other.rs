@@ -41,7 +41,8 @@ impl OtherGuest {
             .map_err(|error| VmError { call: "guest memory", source: std::io::Error::other(error) })?;
         let wrote = memory.write_slice(host::other_guest(), GuestAddress(BASE));
         wrote.map_err(|error| VmError { call: "guest memory", source: std::io::Error::other(error) })?;
-        let kind = Kind { vq_max: vq, ..Kind::default() };
+        let without_pauth = claims.plain.is_some_and(|plain| plain.pauth_is_broken);
+        let kind = Kind { vq_max: vq, without_pauth, ..Kind::default() };
         let vm = Vm::new(kvm, kind, &memory, BASE)?;
         let unit = Unit { vl: vq as usize * 16, fpmr: false };
         for (n, value) in [LOAD, STORE, DOORBELL, unit.uses()].into_iter().enumerate() {

@@ -4,21 +4,13 @@ use std::io;
 
 use kvm_bindings::{
     KVM_ARM_VCPU_HAS_EL2, KVM_ARM_VCPU_HAS_EL2_E2H0, KVM_ARM_VCPU_PSCI_0_2, KVM_ARM_VCPU_PTRAUTH_ADDRESS,
-    KVM_ARM_VCPU_PTRAUTH_GENERIC, KVM_ARM_VCPU_SVE, KVM_DEV_ARM_VGIC_CTRL_INIT, KVM_DEV_ARM_VGIC_GRP_ADDR,
-    KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_GRP_NR_IRQS, KVM_VGIC_V3_ADDR_TYPE_DIST,
-    KVM_VGIC_V3_ADDR_TYPE_REDIST, kvm_create_device, kvm_device_attr,
-    kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3, kvm_userspace_memory_region, kvm_vcpu_init,
+    KVM_ARM_VCPU_PTRAUTH_GENERIC, KVM_ARM_VCPU_SVE, kvm_userspace_memory_region, kvm_vcpu_init,
 };
-use kvm_ioctls::{Cap, DeviceFd, Kvm, VcpuFd, VmFd};
+use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 use vm_memory::{Address as _, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _};
 
+use super::gic::Gic;
 use super::raw::{self, reg};
-
-/// Where the payload looks for the GIC: as on QEMU's `virt`.
-const GICD: u64 = 0x0800_0000;
-const GICR: u64 = 0x080a_0000;
-/// The fewest interrupts that KVM accepts.
-const IRQS: u32 = 64;
 
 /// Why there is no VM.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +22,7 @@ pub(super) struct VmError {
     pub(super) source: io::Error,
 }
 
-fn failed(call: &'static str) -> impl Fn(kvm_ioctls::Error) -> VmError {
+pub(super) fn failed(call: &'static str) -> impl Fn(kvm_ioctls::Error) -> VmError {
     move |error| VmError { call, source: error.into() }
 }
 
@@ -45,6 +37,10 @@ pub(super) struct Kind {
     pub(super) e2h0: bool,
     /// FPMR is hidden.
     pub(super) without_fpmr: bool,
+    /// The guest has a GICv3 of KVM's.
+    pub(super) gic: bool,
+    /// The guest has no pointer authentication, whatever KVM offers.
+    pub(super) without_pauth: bool,
 }
 
 /// A VM with one vCPU.
@@ -52,7 +48,7 @@ pub(super) struct Kind {
 pub(super) struct Vm {
     // The order is that of the drops.
     pub(super) vcpu: VcpuFd,
-    _gic: Option<DeviceFd>,
+    pub(super) gic: Option<Gic>,
     pub(super) fd: VmFd,
     pub(super) init: kvm_vcpu_init,
 }
@@ -67,7 +63,7 @@ impl Vm {
         fd.get_preferred_target(&mut init).map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
         init.features[0] = features(&fd, kind);
         vcpu.vcpu_init(&init).map_err(failed("KVM_ARM_VCPU_INIT"))?;
-        Ok(Self { vcpu, _gic: None, fd, init })
+        Ok(Self { vcpu, gic: None, fd, init })
     }
 
     /// A VM of this kind that can run what is in `memory`, from `entry` on.
@@ -90,8 +86,8 @@ impl Vm {
         if kind.vq_max > 0 {
             vm.limit_lengths(kind.vq_max)?;
         }
-        if kind.el2 {
-            vm.create_gic()?;
+        if kind.gic {
+            vm.gic = Some(Gic::new(&vm.fd)?);
         }
         if kind.without_fpmr {
             let shown = vm.get(reg::ID_AA64PFR2)?;
@@ -111,25 +107,6 @@ impl Vm {
         }
         self.vcpu.set_one_reg(reg::SVE_VLS, &lengths).map_err(failed("KVM_SET_ONE_REG(SVE_VLS)"))?;
         self.vcpu.vcpu_finalize(&(KVM_ARM_VCPU_SVE as i32)).map_err(failed("KVM_ARM_VCPU_FINALIZE"))
-    }
-
-    /// An in-kernel GICv3: a guest with EL2 does not run without one (EAGAIN from its first KVM_RUN).
-    fn create_gic(&mut self) -> Result<(), VmError> {
-        let mut device =
-            kvm_create_device { type_: kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3, fd: 0, flags: 0 };
-        let gic = self.fd.create_device(&mut device).map_err(failed("KVM_CREATE_DEVICE(VGIC_V3)"))?;
-        let set = |group, attr, value: Option<&u64>| {
-            let addr = value.map_or(0, |value| std::ptr::from_ref(value).expose_provenance() as u64);
-            let attribute = kvm_device_attr { flags: 0, group, attr: u64::from(attr), addr };
-            gic.set_device_attr(&attribute).map_err(failed("KVM_SET_DEVICE_ATTR(VGIC_V3)"))
-        };
-        set(KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_V3_ADDR_TYPE_DIST, Some(&GICD))?;
-        set(KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_VGIC_V3_ADDR_TYPE_REDIST, Some(&GICR))?;
-        // The kernel reads 32 bits of it.
-        set(KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0, Some(&u64::from(IRQS)))?;
-        set(KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, None)?;
-        self._gic = Some(gic);
-        Ok(())
     }
 
     /// Reads a register of 64 bits.
@@ -164,7 +141,8 @@ fn features(vm: &VmFd, kind: Kind) -> u32 {
     if kind.vq_max > 0 {
         features |= 1 << KVM_ARM_VCPU_SVE;
     }
-    if vm.check_extension(Cap::ArmPtrAuthAddress) && vm.check_extension(Cap::ArmPtrAuthGeneric) {
+    let pauth = vm.check_extension(Cap::ArmPtrAuthAddress) && vm.check_extension(Cap::ArmPtrAuthGeneric);
+    if pauth && !kind.without_pauth {
         features |= 1 << KVM_ARM_VCPU_PTRAUTH_ADDRESS | 1 << KVM_ARM_VCPU_PTRAUTH_GENERIC;
     }
     if kind.el2 {

@@ -8,7 +8,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use abi::job::{Status, flag, irq_source};
+use abi::job::{Status, flag};
 use abi::place::Place;
 use arch::payload::{control, fp, stubs};
 use arch::sysreg::isb;
@@ -114,7 +114,7 @@ pub(crate) fn set_up() -> Result<Place, Status> {
     if job::has(flag::SERVER) {
         reset_fp(home, vhe);
     }
-    if job::IRQ_SOURCE.get() == irq_source::GIC {
+    if irq::has_gic() {
         irq::set_up_gic(home);
     }
     let authenticates = has_pointer_authentication();

@@ -1,5 +1,5 @@
-//! Interrupts that the program asks for: IRQs from the doorbell, or from the GIC where there is no hypervisor or one that
-//! has a GIC of its own for its guests; SErrors from the doorbell.
+//! Interrupts that the program asks for: IRQs from the doorbell, by way of a GIC where the guest has one, or from the GIC
+//! alone where there is no hypervisor; SErrors from the doorbell.
 //!
 //! An IRQ that has arrived is withdrawn after it is recorded, so that it arrives once. An SError is not: it is over
 //! when it is taken, and one that a hypervisor forgets to clear has to arrive again.
@@ -37,9 +37,16 @@ mod gic {
     pub(super) const GICR_IPRIORITYR0: u64 = SGI + 0x400;
     /// The interrupt that is sent: SGI 0.
     pub(super) const SGI0: u32 = 1;
+    /// The interrupt whose line the doorbell is.
+    pub(super) const LINE: u32 = 1 << abi::job::irq_source::LINE_INTID;
 }
 
-/// Enables SGI 0 for this CPU. Runs with stage 1 off: the GIC is mapped nowhere.
+/// Whether the job's interrupts come through a GIC.
+pub(crate) fn has_gic() -> bool {
+    matches!(job::IRQ_SOURCE.get(), irq_source::GIC | irq_source::LINE)
+}
+
+/// Enables the interrupts that are used for this CPU. Runs with stage 1 off: the GIC is mapped nowhere.
 pub(crate) fn set_up_gic(home: Place) {
     /// SRE, DFB, DIB.
     const SRE: u64 = 7;
@@ -60,9 +67,10 @@ pub(crate) fn set_up_gic(home: Place) {
     while get(gic::GICR_WAKER) & gic::WAKER_ASLEEP != 0 {}
     set(gic::GICR_IGROUPR0, u32::MAX);
     set(gic::GICR_IPRIORITYR0, 0x8080_8080);
-    set(gic::GICR_ICPENDR0, gic::SGI0);
-    set(gic::GICR_ICACTIVER0, gic::SGI0);
-    set(gic::GICR_ISENABLER0, gic::SGI0);
+    set(gic::GICR_IPRIORITYR0 + u64::from(irq_source::LINE_INTID / 4 * 4), 0x8080_8080);
+    set(gic::GICR_ICPENDR0, gic::SGI0 | gic::LINE);
+    set(gic::GICR_ICACTIVER0, gic::SGI0 | gic::LINE);
+    set(gic::GICR_ISENABLER0, gic::SGI0 | gic::LINE);
     write!("S3_0_C4_C6_0", 0xff); // ICC_PMR_EL1
     write!("S3_0_C12_C12_7", 1); // ICC_IGRPEN1_EL1
     isb();
@@ -71,7 +79,7 @@ pub(crate) fn set_up_gic(home: Place) {
 /// Makes interrupts pending: bit 0 IRQ, bit 1 SError.
 pub(crate) fn pend(wanted: u64) -> Result<(), Status> {
     match job::IRQ_SOURCE.get() {
-        irq_source::DOORBELL => ring_doorbell(wanted)?,
+        irq_source::DOORBELL | irq_source::LINE => ring_doorbell(wanted)?,
         irq_source::GIC => {
             if wanted & SERROR != 0 {
                 ring_doorbell(SERROR)?;
@@ -102,7 +110,7 @@ pub(crate) fn withdraw(vector: u64) -> Result<(), Status> {
     if taken == SERROR {
         return Ok(());
     }
-    if job::IRQ_SOURCE.get() == irq_source::DOORBELL {
+    if job::IRQ_SOURCE.get() != irq_source::GIC {
         return ring_doorbell(pending & !taken);
     }
     acknowledge();
@@ -129,7 +137,7 @@ fn acknowledge() {
 
 /// Leaves no interrupt of this job to the next one, at home.
 pub(crate) fn quiesce() {
-    if job::IRQ_SOURCE.get() == irq_source::GIC {
+    if has_gic() {
         write!("S3_0_C12_C12_7", 0); // ICC_IGRPEN1_EL1
         isb();
     }
