@@ -178,8 +178,9 @@ fn pin(thread: libc::pid_t, cpu: u32) {
 /// Lets the calling thread preempt every one of a lower priority; those of other programs have none.
 pub(super) fn prefer(priority: i32) {
     let parameter = libc::sched_param { sched_priority: priority, ..zeroed() };
+    // Not by the function of this name: musl's answers ENOSYS, because POSIX wants it to mean a process.
     // SAFETY: the parameter is read. Where it is not allowed, the scheduler's fairness has to do.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) };
+    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_FIFO, &raw const parameter) };
 }
 
 fn zeroed() -> libc::sched_param {
