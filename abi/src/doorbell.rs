@@ -143,6 +143,14 @@ checks! {
     HostPreempted = 12, "host-preempted";
     /// Another thread of the monitor enters the guest once (rules P-01, P-20).
     HostThread = 13, "host-thread";
+    /// A debugger writes its registers before the guest runs and after (rules P-20, P-21, P-24).
+    HostDebugged = 14, "host-debugged";
+    /// From now on, the disturbance `preempt` is a signal, whose handler uses every register (rules P-20, P-24).
+    HostSignal = 15, "host-signal";
+    /// Between two runs, the CPU on which they are is taken offline and comes back (rules P-01, P-21).
+    CpuOffline = 16, "cpu-offline";
+    /// A guest of its own loads and stores a Q register where there is no memory (rules P-01, P-02).
+    MmioQ = 17, "mmio-q";
 }
 
 /// How preemption points are forced.

@@ -195,7 +195,8 @@ host_sme_call:
     leave_function x11
 
 // A guest that shares a CPU with the one under test. It is entered at EL1 with nothing set up. X0: an image in its own
-// memory, X1: another one, X2: its doorbell, X3: as above. It loads the first, rings, stores the second, rings, and so on.
+// memory, X1: another one, X2: its doorbell, X3: as above, and bit 5: it uses a Q register for its doorbell. It loads the
+// first, rings, stores the second, rings, and so on.
 .global host_other_guest
 .balign 4096
 host_other_guest:
@@ -209,7 +210,10 @@ host_other_guest:
     isb
 8:  load_registers x0, x3
     str     x3, [x2]
-    store_registers x1, x3
+    tbz     x3, #5, 9f
+    ldr     q0, [x2]
+    str     q1, [x2]
+9:  store_registers x1, x3
     str     x3, [x2]
     b       8b
 .global host_other_guest_end

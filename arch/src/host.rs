@@ -43,6 +43,10 @@ pub const SVE: u64 = 1;
 /// FPMR is loaded and stored.
 pub const FPMR: u64 = 2;
 
+/// Of [`other_guest`] alone: it loads Q0 from its doorbell and stores Q1 to it before it stores its registers, for which no
+/// exception has a valid syndrome.
+pub const Q_ACCESS: u64 = 32;
+
 /// Bits of the argument `uses` of [`sme_call`], beside [`FPMR`]: the call is made in streaming mode.
 pub const STREAMING: u64 = 4;
 /// It is made with ZA enabled.
@@ -123,6 +127,13 @@ impl Call {
     pub fn sleep(time: &[i64; 2]) -> Self {
         const NANOSLEEP: u64 = 101;
         Self { number: NANOSLEEP, arguments: [time.as_ptr().expose_provenance() as u64, 0, 0] }
+    }
+
+    /// `read(file, byte, 1)`.
+    #[must_use]
+    pub fn read(file: c_int, byte: &mut u8) -> Self {
+        const READ: u64 = 63;
+        Self { number: READ, arguments: [file as u64, core::ptr::from_mut(byte).expose_provenance() as u64, 1] }
     }
 }
 

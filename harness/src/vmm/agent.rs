@@ -180,7 +180,7 @@ impl<C: Channel> Agent<C> {
         }
         let claims = claims(&kvm);
         // A host that has no room for a second VM has nothing to disturb with.
-        let rival = Rival::start(claims.cpus, OtherGuest::new(&kvm, &claims).ok());
+        let rival = Rival::start(claims.cpus, OtherGuest::new(&kvm, &claims, 0).ok());
         Ok(Host { claims, kvm, memory, pristine, task: Task::new(Owner::HostTask), rival })
     }
 

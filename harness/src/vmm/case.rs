@@ -16,7 +16,7 @@ use vm_memory::GuestMemoryMmap;
 
 use super::disturb::Awaited;
 use super::raw::reg;
-use super::rival::Rival;
+use super::rival::{self, Rival};
 use super::sweep::Sweep;
 use super::task::{Report, Task};
 use super::vm::{Kind, Vm, VmError, failed};
@@ -46,6 +46,7 @@ enum Exit {
 /// A case under way.
 pub(super) struct Case<'a> {
     pub(super) kvm: &'a Kvm,
+    pub(super) claims: &'a Claims,
     pub(super) kind: Kind,
     pub(super) memory: &'a GuestMemoryMmap,
     pub(super) vm: Vm,
@@ -61,6 +62,10 @@ pub(super) struct Case<'a> {
     pub(super) job_area: u64,
     /// What the next KVM_RUN is to show.
     pub(super) at_next_entry: Option<Check>,
+    /// The guest runs on another CPU than at home.
+    pub(super) is_away: bool,
+    /// The disturbance `preempt` is a signal.
+    pub(super) by_signal: bool,
     said: Said,
     sweep: Sweep,
     /// The line of the guest's interrupt.
@@ -113,6 +118,7 @@ pub(super) fn run(
     let budget = Duration::from_nanos(job.budget_ticks);
     let mut case = Case {
         kvm,
+        claims,
         kind,
         memory,
         vm,
@@ -124,6 +130,8 @@ pub(super) fn run(
         of_rival: Report::NONE,
         job_area,
         at_next_entry: None,
+        is_away: false,
+        by_signal: false,
         said: Said::default(),
         sweep: Sweep::off(),
         line: false,
@@ -133,6 +141,9 @@ pub(super) fn run(
     let ran = case.run();
     drop(alarm);
     let last = case.rival.rest();
+    if case.is_away {
+        rival::pin(0, 0);
+    }
     let Case { vm, job, task, said, mut of_rival, .. } = case;
     of_rival.merge(last);
     for report in [std::mem::replace(&mut task.report, Report::NONE), of_rival] {
@@ -151,7 +162,7 @@ impl Case<'_> {
                 Exit::Read(address) => self.read(address),
                 Exit::Step => self.stepped()?,
                 Exit::Breakpoint => self.debug(0)?,
-                Exit::Signal if Instant::now() >= self.deadline => self.end(End::Budget, 0),
+                Exit::Signal if self.is_late() => self.end(End::Budget, 0),
                 Exit::Signal => {}
                 Exit::Other(end, argument) => self.end(end, argument),
             }
@@ -159,17 +170,27 @@ impl Case<'_> {
         Ok(())
     }
 
+    /// Whether the budget is used up.
+    pub(super) fn is_late(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
     /// One KVM_RUN.
     fn enter(&mut self) -> Exit {
         let before = Witness::now();
         let everything = std::mem::take(&mut self.everything);
         let result = match self.at_next_entry.take() {
-            Some(check) => self.run_checked(check),
+            Some(check) => {
+                let result = self.run_checked(check);
+                self.at_next_entry = self.is_away.then_some(check);
+                result
+            }
             None => self.task.call(&Call::kvm_run(self.vm.vcpu.as_raw_fd()), everything),
         };
         // Only what a guest was made to suffer counts, not what happened by itself.
         if self.awaited.is_some() {
-            self.job.disturbed += before.until_now();
+            let now = Witness::now();
+            self.job.disturbed += if self.by_signal { now.signals - before.signals } else { now.since(&before) };
         }
         if let Err(errno) = result {
             return match errno {
@@ -341,6 +362,8 @@ impl Case<'_> {
 struct Witness {
     preemptions: u64,
     cpu: i32,
+    /// Signals that it handled.
+    signals: u64,
 }
 
 impl Witness {
@@ -351,13 +374,12 @@ impl Witness {
         unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
         // SAFETY: it only tells.
         let cpu = unsafe { libc::sched_getcpu() };
-        Self { preemptions: usage.ru_nivcsw.unsigned_abs(), cpu }
+        Self { preemptions: usage.ru_nivcsw.unsigned_abs(), cpu, signals: rival::signals() }
     }
 
     /// Preemptions and moves since then.
-    fn until_now(self) -> u64 {
-        let now = Self::now();
-        (now.preemptions - self.preemptions) + u64::from(now.cpu != self.cpu)
+    fn since(&self, then: &Self) -> u64 {
+        (self.preemptions - then.preemptions) + u64::from(self.cpu != then.cpu)
     }
 }
 

@@ -8,11 +8,16 @@
 //! | [`list`] | the list of registers, and ids that are not in it |
 //! | [`values`] | the FP registers by value |
 //! | [`lengths`] | KVM_REG_ARM64_SVE_VLS, KVM_ARM_VCPU_INIT and KVM_ARM_VCPU_FINALIZE |
-//! | [`host`] | the thread's own registers |
+//! | [`mmio`] | accesses without a valid syndrome |
+//! | [`host`], [`debugger`] | the thread's own registers; as a debugger writes them |
+//! | [`offline`] | a CPU that goes and comes back |
 
+mod debugger;
 mod host;
 mod lengths;
 mod list;
+mod mmio;
+mod offline;
 mod values;
 
 use abi::doorbell::Check;
@@ -41,8 +46,19 @@ impl Case<'_> {
             Check::Lengths => self.check_lengths(),
             Check::Init => self.check_init(),
             Check::Events => self.check_events(),
+            Check::MmioQ => self.check_mmio(),
+            Check::HostSignal => {
+                self.by_signal = true;
+                Ok(())
+            }
+            Check::CpuOffline if self.claims.cpus < 2 => {
+                self.skip("the host has one CPU");
+                Ok(())
+            }
             Check::HostZa
             | Check::HostStreaming
+            | Check::HostDebugged
+            | Check::CpuOffline
             | Check::HostLength
             | Check::HostPreempted
             | Check::HostThread => {

@@ -31,6 +31,7 @@ impl Case<'_> {
             Disturbance::SaveRestore => return self.save_restore(),
             // Nothing in a plain host uses SIMD in an interrupt: it has to be given something that does.
             Disturbance::HostSimd => return Ok(()),
+            Disturbance::Preempt if self.by_signal => Work::Signal,
             Disturbance::Preempt => Work::Task,
             Disturbance::OtherVcpu => Work::Guest,
             Disturbance::Migrate => Work::Migrate,

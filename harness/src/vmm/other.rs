@@ -32,8 +32,8 @@ pub(super) struct OtherGuest {
 }
 
 impl OtherGuest {
-    /// Makes it: with SVE at half of the largest length if there is SVE.
-    pub(super) fn new(kvm: &Kvm, claims: &Claims) -> Result<Self, VmError> {
+    /// Makes it: with SVE at half of the largest length if there is SVE. `also` is [`host::Q_ACCESS`] or 0.
+    pub(super) fn new(kvm: &Kvm, claims: &Claims, also: u64) -> Result<Self, VmError> {
         let lengths = claims.sve.map_or(0, |sve| sve.vls & 0xffff);
         let largest = 64 - lengths.leading_zeros();
         let vq = (1..=(largest / 2).max(1)).rev().find(|vq| lengths >> (vq - 1) & 1 != 0).unwrap_or(0);
@@ -45,7 +45,7 @@ impl OtherGuest {
         let kind = Kind { vq_max: vq, without_pauth, ..Kind::default() };
         let vm = Vm::new(kvm, kind, &memory, BASE)?;
         let unit = Unit { vl: vq as usize * 16, fpmr: false };
-        for (n, value) in [LOAD, STORE, DOORBELL, unit.uses()].into_iter().enumerate() {
+        for (n, value) in [LOAD, STORE, DOORBELL, unit.uses() | also].into_iter().enumerate() {
             vm.set(reg::x(n as u64), value)?;
         }
         let left = Box::new(Image::ZERO);
@@ -56,10 +56,22 @@ impl OtherGuest {
 
     /// Lets it store its registers, looks at them, and lets it load others.
     pub(super) fn round(&mut self, report: &mut Report) {
-        if self.ring() && self.memory.read_slice(&mut self.found.0, GuestAddress(STORE)).is_ok() {
-            look(&self.left, &self.found, self.unit, false, Owner::OtherVcpu, report);
+        if self.ring() {
+            self.look(report);
         }
         self.load();
+    }
+
+    /// Its vCPU.
+    pub(super) fn vm(&mut self) -> &mut Vm {
+        &mut self.vm
+    }
+
+    /// Looks at what it stored.
+    pub(super) fn look(&mut self, report: &mut Report) {
+        if self.memory.read_slice(&mut self.found.0, GuestAddress(STORE)).is_ok() {
+            look(&self.left, &self.found, self.unit, false, Owner::OtherVcpu, report);
+        }
     }
 
     /// Lets it load registers, and leaves it with them.

@@ -9,10 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use abi::pattern::Owner;
-use arch::host::Call;
+use arch::host::{self, Call, Image};
 
 use super::other::OtherGuest;
-use super::task::{Report, Task};
+use super::task::{self, Report, Task, Unit};
 
 /// What the rival does each time that it wakes up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,6 +25,8 @@ pub(super) enum Work {
     Guest,
     /// It sends the vCPU's thread to the other CPU.
     Migrate,
+    /// It sends it a signal.
+    Signal,
 }
 
 /// Above that of the vCPU's thread.
@@ -114,7 +116,7 @@ impl Rival {
     /// Whether it has what the work takes: another CPU, another guest.
     pub(super) fn can(&self, work: Work) -> bool {
         match work {
-            Work::Rest | Work::Task => true,
+            Work::Rest | Work::Task | Work::Signal => true,
             Work::Guest => self.0.has_guest,
             Work::Migrate => self.0.cpus > 1,
         }
@@ -150,6 +152,7 @@ fn run(shared: &Shared, mut other: Option<OtherGuest>) {
                 there = !there;
                 pin(shared.thread, u32::from(there));
             }
+            Work::Signal => signal(shared.thread),
             Work::Task | Work::Rest => {}
         }
         if slept.is_ok() {
@@ -165,8 +168,41 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Signals that were handled.
+static SIGNALS: AtomicU64 = AtomicU64::new(0);
+
+/// How many signals of [`Work::Signal`] have been handled.
+pub(super) fn signals() -> u64 {
+    SIGNALS.load(Ordering::Relaxed)
+}
+
+/// Uses every register, as a handler may: the kernel gives the thread its own back (Documentation/arch/arm64/sve.rst,
+/// "Signal return").
+extern "C" fn handle(_: libc::c_int) {
+    const GENERATION: u16 = 7;
+    let unit = Unit::of_this_thread();
+    let image = task::image(Owner::HostTask, GENERATION, unit.vl, unit.fpmr);
+    let mut found = Image::ZERO;
+    // SAFETY: the CPU has what is used.
+    unsafe { host::hold(&image, &mut found, unit.uses(), &SIGNALS, SIGNALS.load(Ordering::Relaxed), 1) };
+    SIGNALS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Sends the thread a signal.
+fn signal(thread: libc::pid_t) {
+    // SAFETY: all zero is a valid action.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handle as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    // KVM_RUN returns all the same.
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: the handler makes one system call that may be made in one, and touches nothing but its own.
+    unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) };
+    // SAFETY: the thread is one of this process.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGUSR1) };
+}
+
 /// Binds a thread (0: the calling one) to a CPU.
-fn pin(thread: libc::pid_t, cpu: u32) {
+pub(super) fn pin(thread: libc::pid_t, cpu: u32) {
     // SAFETY: all zero is an empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the set has room for a thousand CPUs.

@@ -45,6 +45,10 @@ pub(super) const CHECKS: &Table<Check> = &[
     (Check::HostLength.name(), Check::HostLength),
     (Check::HostPreempted.name(), Check::HostPreempted),
     (Check::HostThread.name(), Check::HostThread),
+    (Check::HostDebugged.name(), Check::HostDebugged),
+    (Check::HostSignal.name(), Check::HostSignal),
+    (Check::CpuOffline.name(), Check::CpuOffline),
+    (Check::MmioQ.name(), Check::MmioQ),
 ];
 /// Authentication of an ERET.
 pub(super) const AUTHS: &Table<Auth> = &[

@@ -67,11 +67,13 @@ impl Case<'_> {
             Check::HostStreaming => self.run_with_sme(host::ZA | host::STREAMING),
             Check::HostPreempted => self.run_then_hold(),
             Check::HostThread => self.run_elsewhere(),
+            Check::HostDebugged => self.run_under_debugger(),
+            Check::CpuOffline => self.run_around_offline(),
             _ => self.run_and_measure(),
         }
     }
 
-    fn kvm_run(&self) -> Call {
+    pub(super) fn kvm_run(&self) -> Call {
         Call::kvm_run(self.vm.vcpu.as_raw_fd())
     }
 
@@ -236,7 +238,7 @@ fn mask_alarm(how: libc::c_int) {
 }
 
 /// The registers of a set of [`mask`], in words.
-fn names(registers: u64) -> String {
+pub(super) fn names(registers: u64) -> String {
     let files =
         [(mask::Z, "Z"), (mask::P, "P"), (mask::FFR, "FFR"), (mask::FPSR, "FPSR"), (mask::FPCR, "FPCR")];
     let files = files.into_iter().chain([(mask::FPMR, "FPMR")]);

@@ -1,0 +1,318 @@
+//! The thread's registers as a debugger writes them, before and after KVM_RUN (`arch/arm64/kernel/ptrace.c`).
+//!
+//! The debugger is a process of its own, made for one KVM_RUN: a thread cannot trace its own process. It does nothing but
+//! system calls, as a process that was forked from one with several threads has to.
+
+use std::io;
+use std::mem::size_of;
+use std::ptr;
+
+use abi::pattern::Owner;
+use arch::host::part::{FFR, FPCR, FPMR, FPSR, P};
+use arch::host::{self, Call, HEADER, Image};
+
+use super::super::case::Case;
+use super::super::task::{self, Report, Unit};
+
+/// NT_PRFPREG: V0 to V31, FPSR, FPCR.
+const NT_PRFPREG: i32 = 2;
+/// NT_ARM_SVE: a header, and the same, or Z, P and FFR.
+const NT_ARM_SVE: i32 = 0x405;
+/// Bytes of `struct user_sve_header`.
+const SVE_HEADER: usize = 16;
+/// SVE_PT_REGS_SVE: the registers after the header are those of SVE.
+const REGS_SVE: u16 = 1;
+/// Bytes of the largest set of registers.
+const SET: usize = SVE_HEADER + 32 * 256 + 17 * 32 + 32;
+
+/// A set of registers as the kernel takes and gives it.
+#[repr(C, align(16))]
+#[derive(Clone)]
+struct Set {
+    bytes: [u8; SET],
+    len: usize,
+}
+
+/// What debugger and thread share.
+#[repr(C)]
+struct Shared {
+    at_entry: Set,
+    at_exit: Set,
+    found: Set,
+}
+
+/// Why there was no debugger: the step of it that failed, and why, as an exit status.
+const STEPS: [&str; 4] = ["attach", "stop the thread", "read its registers", "write its registers"];
+
+impl Case<'_> {
+    /// What the debugger writes before the call is what the call is made with; what it writes after it is what the thread
+    /// has.
+    pub(super) fn run_under_debugger(&mut self) -> Result<u64, i32> {
+        let unit = Unit::of_this_thread();
+        let image = |generation| Box::new(task::image(Owner::HostTask, generation, unit.vl, unit.fpmr));
+        let [before, at_entry, at_exit] = [image(4), image(5), image(6)];
+        let call = self.kvm_run();
+        let mut found = Box::new(Image::ZERO);
+        let sets = Shared {
+            at_entry: set_of(&at_entry, unit),
+            at_exit: set_of(&at_exit, unit),
+            found: Set { bytes: [0; SET], len: 0 },
+        };
+        let traced = match Traced::start(&sets, kind(unit)) {
+            Ok(traced) => traced,
+            Err(error) => {
+                self.skip(&format!("no debugger: {error}"));
+                return self.task.call(&call, true);
+            }
+        };
+        // SAFETY: the VMM's own vCPU, and the CPU has what is used.
+        let result = unsafe { host::call(&call, &before, &mut found, unit.uses()) };
+        match traced.end() {
+            Ok(set) => {
+                let mut report = Report::NONE;
+                task::look(&at_entry, &image_of(&set, unit, &at_entry), unit, true, Owner::HostTask, &mut report);
+                self.complain_of(&report, "P-20", "that a debugger wrote before KVM_RUN changed in it");
+                let mut wanted = at_exit;
+                // What the debugger did not write.
+                wanted.0[FPMR..FPMR + 8].copy_from_slice(&before.0[FPMR..FPMR + 8]);
+                let mut report = Report::NONE;
+                task::look(&wanted, &found, unit, false, Owner::HostTask, &mut report);
+                self.complain_of(&report, "P-21", "that a debugger wrote after KVM_RUN are not what the thread finds");
+            }
+            Err(error) => self.skip(&format!("no debugger: {error}")),
+        }
+        if result < 0 { Err(i32::try_from(-result).unwrap_or(libc::EIO)) } else { Ok(result.unsigned_abs()) }
+    }
+
+    fn complain_of(&mut self, report: &Report, rule: &str, what: &str) {
+        if report.times > 0 {
+            self.complain(rule, format!("{} {what}", super::host::names(report.harm.registers)));
+        }
+    }
+}
+
+/// Where the parts of a set lie.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    z: usize,
+    vl: usize,
+    /// P0; FFR is the one after P15. Nothing without SVE.
+    p: usize,
+    fpsr: usize,
+    len: usize,
+}
+
+impl Layout {
+    /// SVE_PT_REGS_SVE of NT_ARM_SVE.
+    const fn sve(vl: usize) -> Self {
+        let p = SVE_HEADER + 32 * vl;
+        let fpsr = (p + 17 * (vl / 8)).next_multiple_of(16);
+        Self { z: SVE_HEADER, vl, p, fpsr, len: fpsr + 16 }
+    }
+
+    /// `struct user_fpsimd_state` behind so many bytes.
+    const fn fpsimd(header: usize) -> Self {
+        let fpsr = header + 32 * 16;
+        Self { z: header, vl: 16, p: fpsr, fpsr, len: fpsr + 16 }
+    }
+
+    /// That of a set that was read.
+    fn of(set: &Set, unit: Unit) -> Self {
+        let flags = u16::from_le_bytes([set.bytes[12], set.bytes[13]]);
+        match unit.vl {
+            0 => Self::fpsimd(0),
+            vl if flags & REGS_SVE != 0 => Self::sve(vl),
+            _ => Self::fpsimd(SVE_HEADER),
+        }
+    }
+}
+
+/// Which set a thread has.
+const fn kind(unit: Unit) -> i32 {
+    if unit.vl > 0 { NT_ARM_SVE } else { NT_PRFPREG }
+}
+
+/// An image as the kernel wants it.
+fn set_of(image: &Image, unit: Unit) -> Set {
+    let layout = if unit.vl > 0 { Layout::sve(unit.vl) } else { Layout::fpsimd(0) };
+    let mut set = Set { bytes: [0; SET], len: layout.len };
+    let mut put = |at: usize, bytes: &[u8]| set.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    put(layout.z, &image.0[HEADER..HEADER + 32 * layout.vl]);
+    if unit.vl > 0 {
+        let pl = unit.vl / 8;
+        put(0, &(layout.len as u32).to_le_bytes());
+        put(4, &(layout.len as u32).to_le_bytes());
+        put(8, &(unit.vl as u16).to_le_bytes());
+        put(10, &(unit.vl as u16).to_le_bytes());
+        put(12, &REGS_SVE.to_le_bytes());
+        put(layout.p, &image.0[P..P + 16 * pl]);
+        put(layout.p + 16 * pl, &image.0[FFR..FFR + pl]);
+    }
+    put(layout.fpsr, &image.0[FPSR..FPSR + 4]);
+    put(layout.fpsr + 4, &image.0[FPCR..FPCR + 4]);
+    set
+}
+
+/// What the kernel gave, as an image; FPMR, which is no part of it, is that of `other`.
+fn image_of(set: &Set, unit: Unit, other: &Image) -> Box<Image> {
+    let layout = Layout::of(set, unit);
+    let mut image = Box::new(Image::ZERO);
+    let vl = unit.vl.max(16);
+    for n in 0..32 {
+        let from = layout.z + n * layout.vl;
+        image.0[HEADER + n * vl..][..layout.vl].copy_from_slice(&set.bytes[from..from + layout.vl]);
+    }
+    if layout.p != layout.fpsr {
+        let pl = unit.vl / 8;
+        image.0[P..P + 16 * pl].copy_from_slice(&set.bytes[layout.p..layout.p + 16 * pl]);
+        image.0[FFR..FFR + pl].copy_from_slice(&set.bytes[layout.p + 16 * pl..layout.p + 17 * pl]);
+    }
+    image.0[FPSR..FPSR + 4].copy_from_slice(&set.bytes[layout.fpsr..layout.fpsr + 4]);
+    image.0[FPCR..FPCR + 4].copy_from_slice(&set.bytes[layout.fpsr + 4..layout.fpsr + 8]);
+    image.0[FPMR..FPMR + 8].copy_from_slice(&other.0[FPMR..FPMR + 8]);
+    image
+}
+
+/// This thread, traced by a process until it has made one KVM_RUN.
+struct Traced {
+    debugger: libc::pid_t,
+    shared: *mut Shared,
+}
+
+impl Traced {
+    fn start(sets: &Shared, set: i32) -> io::Result<Self> {
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping.
+        let memory = unsafe { libc::mmap(ptr::null_mut(), size_of::<Shared>(), protection, flags, -1, 0) };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let shared: *mut Shared = memory.cast();
+        // SAFETY: the mapping is large enough, and of nobody else.
+        unsafe { ptr::copy_nonoverlapping(sets, shared, 1) };
+        let mut ready = [0; 2];
+        // SAFETY: there is room for two descriptors.
+        if unsafe { libc::pipe2(ready.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: it only tells.
+        let thread = unsafe { libc::gettid() };
+        // SAFETY: Yama lets a process be traced by its children only if it says so.
+        unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::c_ulong::MAX, 0, 0, 0) };
+        // SAFETY: the child makes system calls alone.
+        let debugger = unsafe { libc::fork() };
+        if debugger == 0 {
+            // SAFETY: the mapping is shared with the parent, which does not touch it meanwhile.
+            let step = unsafe { debug(thread, set, &mut *shared, ready[1]) };
+            // SAFETY: nothing of the parent is torn down.
+            unsafe { libc::_exit(step) }
+        }
+        let mut byte = 0u8;
+        // SAFETY: the descriptors are this function's, and there is room for a byte. The call is begun anew after a stop,
+        // and ends with nothing if the child has ended.
+        unsafe {
+            libc::close(ready[1]);
+            while libc::read(ready[0], (&raw mut byte).cast(), 1) < 0 && *libc::__errno_location() == libc::EINTR {}
+            libc::close(ready[0]);
+        }
+        if debugger < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { debugger, shared }) }
+    }
+
+    /// What the debugger read after the call.
+    fn end(self) -> io::Result<Set> {
+        let mut status = 0;
+        // SAFETY: the status is written. The alarm may ring meanwhile.
+        while unsafe { libc::waitpid(self.debugger, &raw mut status, 0) } < 0
+            && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+        {}
+        // SAFETY: the child has ended: the memory is this one's again, and then nobody's.
+        let found = unsafe {
+            let found = (*self.shared).found.clone();
+            libc::munmap(self.shared.cast(), size_of::<Shared>());
+            found
+        };
+        match usize::try_from(libc::WEXITSTATUS(status)).unwrap_or(0) {
+            0 if libc::WIFEXITED(status) => Ok(found),
+            step => {
+                let what = step.checked_sub(1).and_then(|step| STEPS.get(step)).unwrap_or(&"go on");
+                Err(io::Error::other(format!("it could not {what}")))
+            }
+        }
+    }
+}
+
+/// What the child does. Returns 0, or the number of the step of [`STEPS`] that failed, from 1 on.
+///
+/// # Safety
+///
+/// To be called in a process of its own.
+unsafe fn debug(thread: libc::pid_t, set: i32, shared: &mut Shared, ready: libc::c_int) -> libc::c_int {
+    /// `struct ptrace_syscall_info`: its kind, and of an entry number and arguments.
+    const INFO: libc::c_int = 0x420e;
+    const WORDS: usize = 11;
+    let [attach, stop, read, write] = [1, 2, 3, 4];
+    let ptrace = |request: libc::c_int, address: usize, data: usize| {
+        // SAFETY: each request below is given what it wants.
+        unsafe { libc::ptrace(request, thread, address, data) }
+    };
+    let registers = |request: libc::c_int, set_of: &mut Set| {
+        let mut vector = libc::iovec { iov_base: set_of.bytes.as_mut_ptr().cast(), iov_len: set_of.len };
+        let answer = ptrace(request, set as usize, (&raw mut vector).expose_provenance());
+        set_of.len = vector.iov_len;
+        answer
+    };
+    // Returns the signal that the thread stopped by.
+    let wait = || {
+        let mut status = 0;
+        // SAFETY: the status is written.
+        while unsafe { libc::waitpid(thread, &raw mut status, libc::__WALL) } < 0 {
+            if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+                return None;
+            }
+        }
+        libc::WIFSTOPPED(status).then(|| status >> 8)
+    };
+    if ptrace(libc::PTRACE_SEIZE, 0, libc::PTRACE_O_TRACESYSGOOD as usize) != 0 {
+        return attach;
+    }
+    if ptrace(libc::PTRACE_INTERRUPT, 0, 0) != 0 || wait().is_none() {
+        return stop;
+    }
+    // SAFETY: a byte of this function's.
+    if ptrace(libc::PTRACE_SYSCALL, 0, 0) != 0 || unsafe { libc::write(ready, [0u8].as_ptr().cast(), 1) } != 1 {
+        return stop;
+    }
+    let mut is_in = false;
+    loop {
+        let Some(signal) = wait() else { return stop };
+        let mut pass = 0;
+        if signal == libc::SIGTRAP | 0x80 {
+            let mut info = [0u64; WORDS];
+            let len = ptrace(INFO, size_of_val(&info), info.as_mut_ptr().expose_provenance());
+            let is_entry = len > 0 && info[0] & 0xff == 1;
+            let Call { number, arguments } = Call::kvm_run(0);
+            if is_entry && (info[3], info[5]) == (number, arguments[1]) {
+                is_in = true;
+                if registers(libc::PTRACE_SETREGSET, &mut shared.at_entry) != 0 {
+                    return write;
+                }
+            } else if is_in {
+                shared.found.len = SET;
+                if registers(libc::PTRACE_GETREGSET, &mut shared.found) != 0 {
+                    return read;
+                }
+                if registers(libc::PTRACE_SETREGSET, &mut shared.at_exit) != 0 {
+                    return write;
+                }
+                ptrace(libc::PTRACE_DETACH, 0, 0);
+                return 0;
+            }
+        } else if signal >> 8 == 0 {
+            // The thread's own.
+            pass = signal as usize;
+        }
+        if ptrace(libc::PTRACE_SYSCALL, 0, pass) != 0 {
+            return stop;
+        }
+    }
+}
