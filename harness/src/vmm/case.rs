@@ -7,8 +7,8 @@ use abi::doorbell::{self, Check, Disturbance};
 use abi::hyp::{End, HypJob, flag};
 use arch::host::Call;
 use kvm_bindings::{
-    KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_MMIO,
-    KVM_EXIT_SYSTEM_EVENT,
+    KVM_ARM_DEV_EL1_VTIMER, KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
+    KVM_EXIT_MMIO, KVM_EXIT_SYSTEM_EVENT,
 };
 use kvm_ioctls::Kvm;
 use vm_memory::GuestMemoryMmap;
@@ -19,6 +19,7 @@ use super::rival::Rival;
 use super::sweep::Sweep;
 use super::task::{Report, Task};
 use super::vm::{Kind, Vm, VmError};
+use super::witness::Witness;
 use crate::kvm::claims::Claims;
 use crate::kvm::mailbox::Complaint;
 
@@ -52,6 +53,10 @@ pub(super) struct Case<'a> {
     pub(super) task: &'a mut Task,
     pub(super) rival: &'a Rival,
     pub(super) awaited: Option<Awaited>,
+    /// The guest's timer as KVM last told of it: there is no interrupt controller in the kernel that would know.
+    timer_fires: bool,
+    /// The doorbell's IRQ is pending.
+    rung: bool,
     /// The next KVM_RUN is entered with every register of this thread in use, not V alone.
     pub(super) everything: bool,
     /// What the rival found in its registers.
@@ -115,6 +120,8 @@ pub(super) fn run(
         task,
         rival,
         awaited: None,
+        timer_fires: false,
+        rung: false,
         everything: true,
         of_rival: Report::NONE,
         job_area,
@@ -149,22 +156,44 @@ impl Case<'_> {
                 Exit::Signal => {}
                 Exit::Other(end, argument) => self.end(end, argument),
             }
+            self.follow_timer()?;
         }
         Ok(())
     }
 
+    /// Raises or lowers the guest's IRQ as its virtual timer does. Without an interrupt controller of its own KVM leaves
+    /// that to its user, and KVM_RUN returns when it changes (Documentation/virt/kvm/api.rst, KVM_CAP_ARM_USER_IRQ).
+    fn follow_timer(&mut self) -> Result<(), VmError> {
+        // SAFETY: any number is a level, and nothing else of the union is looked at.
+        let level = unsafe { self.vm.vcpu.get_kvm_run().s.regs.device_irq_level };
+        let fires = level & u64::from(KVM_ARM_DEV_EL1_VTIMER) != 0;
+        if fires == self.timer_fires {
+            return Ok(());
+        }
+        self.timer_fires = fires;
+        self.set_line()
+    }
+
+    /// The guest's IRQ: KVM's own GIC owns the line of a guest that has one, which sends its interrupts itself.
+    fn set_line(&self) -> Result<(), VmError> {
+        /// KVM_ARM_IRQ_TYPE_CPU, vCPU 0, KVM_ARM_IRQ_CPU_IRQ.
+        const CPU_IRQ: u32 = 0;
+        if self.kind.el2 {
+            return Ok(());
+        }
+        let set = self.vm.fd.set_irq_line(CPU_IRQ, self.rung || self.timer_fires);
+        set.map_err(|error| VmError { call: "KVM_IRQ_LINE", source: error.into() })
+    }
+
     /// One KVM_RUN.
     fn enter(&mut self) -> Exit {
-        let before = Witness::now();
+        let before = Witness::now(self.rival);
         let everything = std::mem::take(&mut self.everything);
         let result = match self.at_next_entry.take() {
             Some(check) => self.run_checked(check),
             None => self.task.call(&Call::kvm_run(self.vm.vcpu.as_raw_fd()), everything),
         };
-        // Only what a guest was made to suffer counts, not what happened by itself.
-        if self.awaited.is_some() {
-            self.job.disturbed += before.until_now();
-        }
+        self.job.disturbed += self.suffered(&before);
         if let Err(errno) = result {
             return match errno {
                 libc::EINTR | libc::EAGAIN => Exit::Signal,
@@ -222,6 +251,10 @@ impl Case<'_> {
             doorbell::END => self.end(End::Payload, value),
             doorbell::DISTURB => match Disturbance::from_u64(value) {
                 Some(kind) => self.disturb(kind)?,
+                None => self.end(End::UnknownExit, value),
+            },
+            doorbell::DISTURB_WAITING => match Disturbance::from_u64(value) {
+                Some(kind) => self.disturb_waiting(kind),
                 None => self.end(End::UnknownExit, value),
             },
             doorbell::WINDOW => {
@@ -290,13 +323,9 @@ impl Case<'_> {
 
     /// Makes interrupts pending: bit 0 IRQ, bit 1 SError.
     fn pend(&mut self, wanted: u64) -> Result<(), VmError> {
-        /// KVM_ARM_IRQ_TYPE_CPU, vCPU 0, KVM_ARM_IRQ_CPU_IRQ.
-        const CPU_IRQ: u32 = 0;
         let failed = |call| move |error: kvm_ioctls::Error| VmError { call, source: error.into() };
-        // KVM's own GIC owns the line: a guest that has one sends its interrupts itself.
-        if !self.kind.el2 {
-            self.vm.fd.set_irq_line(CPU_IRQ, wanted & 1 != 0).map_err(failed("KVM_IRQ_LINE"))?;
-        }
+        self.rung = wanted & 1 != 0;
+        self.set_line()?;
         if wanted & 2 != 0 {
             self.settle();
             let mut events = self.vm.vcpu.get_vcpu_events().map_err(failed("KVM_GET_VCPU_EVENTS"))?;
@@ -323,30 +352,6 @@ impl Case<'_> {
     fn end(&mut self, end: End, argument: u64) {
         self.job.end_arg = argument;
         self.job.end = end as u64;
-    }
-}
-
-/// How often this thread has been preempted, and where it is.
-struct Witness {
-    preemptions: u64,
-    cpu: i32,
-}
-
-impl Witness {
-    fn now() -> Self {
-        // SAFETY: all zero is a valid report.
-        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        // SAFETY: the report is written.
-        unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
-        // SAFETY: it only tells.
-        let cpu = unsafe { libc::sched_getcpu() };
-        Self { preemptions: usage.ru_nivcsw.unsigned_abs(), cpu }
-    }
-
-    /// Preemptions and moves since then.
-    fn until_now(self) -> u64 {
-        let now = Self::now();
-        (now.preemptions - self.preemptions) + u64::from(now.cpu != self.cpu)
     }
 }
 
