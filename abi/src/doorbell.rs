@@ -36,6 +36,9 @@ pub const PENDING: u64 = 0x48;
 /// Written: look at this vCPU, or at yourself, now. The value is a [`Check`] in bits 7:0; bits 63:8 are the offset of its
 /// image in the program's data, for one that takes an image.
 pub const CHECK: u64 = 0x50;
+/// Written: be disturbed while the vCPU waits in its next WFI. The value is [`Disturbance::Preempt`] or
+/// [`Disturbance::OtherVcpu`]: whoever gets the CPU when a vCPU gives it up.
+pub const DISTURB_WAITING: u64 = 0x58;
 
 /// What the hypervisor or the host is made to do.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -1,6 +1,6 @@
 //! The named bugs that the reference hypervisor can commit.
 //!
-//! Each is taken from a published one (the catalogue's entry is `origin`) and does what that bug did. One
+//! Each is taken from a published one (`origin` is the catalogue's entry, or the commit that mends it) and does what that bug did. One
 //! row here, one `fault!` at the line in the hypervisor: nothing else names a fault.
 
 macro_rules! faults {
@@ -23,7 +23,7 @@ macro_rules! faults {
             /// The name, as in the catalogue.
             #[must_use]
             pub const fn name(self) -> &'static str { match self { $(Self::$variant => $name,)* } }
-            /// The catalogued bug or bugs it repeats.
+            /// The catalogued bug or bugs it repeats, or the commit that mends it.
             #[must_use]
             pub const fn origin(self) -> &'static str { match self { $(Self::$variant => $origin,)* } }
             /// The rules it breaks.
@@ -175,6 +175,8 @@ faults! {
         "The guest starts with FP trapped in its own CPTR_EL2 or CPACR_EL1 after each load.";
     SpSuspendLoses = 64, "sp-hint-always", "SP-12", ["P-16", "P-17"],
         "A firmware call does not preserve SVE state.";
+    WfTimerUnseen = 75, "wf-timer-unseen", "Linux 4ce98bf0865c", ["P-16"],
+        "A vCPU that waits in WFI is not woken up by its own timer, but by the interrupt controller alone.";
     XhNoSwitch = 65, "xh-no-switch", "XH-01", ["P-01", "P-08"],
         "The registers are never switched.";
     XhOneRegPair = 66, "xh-one-reg-pair", "XH-02", ["P-01"],

@@ -72,6 +72,8 @@ pub enum Code {
     /// Make `arg[0]` round trips from L1 into L2 and back, and write the ticks that they took into a register
     /// record with the number [`TICKS`]. L1 only, for `holdfast bench`.
     RoundTrips = 12,
+    /// Wait, without WFI, until the timer of the last [`Go::WfiTimer`] has fired: WFI may complete before.
+    Fired = 13,
 }
 
 impl Code {
@@ -92,6 +94,7 @@ impl Code {
             10 => Some(Self::Bank),
             11 => Some(Self::ReadVl),
             12 => Some(Self::RoundTrips),
+            13 => Some(Self::Fired),
             _ => None,
         }
     }
@@ -156,6 +159,8 @@ pub enum Go {
     Reset = 13,
     /// Unmask IRQ and SError for one instruction, so that what is pending for this level is taken.
     Unmask = 14,
+    /// Set the virtual timer (CNTV_CTL_EL0, CNTV_TVAL_EL0 as this place has them) to a moment from now, then WFI.
+    WfiTimer = 15,
 }
 
 impl Go {
@@ -177,6 +182,7 @@ impl Go {
             12 => Some(Self::Actlr),
             13 => Some(Self::Reset),
             14 => Some(Self::Unmask),
+            15 => Some(Self::WfiTimer),
             _ => None,
         }
     }

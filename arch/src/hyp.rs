@@ -218,19 +218,35 @@ pub fn other_guest_without_sve() -> u64 {
     hyp_other_guest_v as *const () as u64
 }
 
-/// Enables one PPI, group 1, on a GICv3 with a single security state.
+/// The SGI and PPI frame of a redistributor, after its first one.
+const SGI_FRAME: usize = 0x1_0000;
+/// GICR_ISENABLER0 in that frame.
+const ISENABLER0: usize = SGI_FRAME + 0x100;
+/// GICR_ICENABLER0 in that frame.
+const ICENABLER0: usize = SGI_FRAME + 0x180;
+
+/// Enables or disables one PPI, on a GICv3 that [`gic_enable_ppis`] has set up.
+///
+/// # Safety
+///
+/// As there.
+pub unsafe fn gic_set_ppi(redistributor: usize, ppi: u64, on: bool) {
+    let address = redistributor + if on { ISENABLER0 } else { ICENABLER0 };
+    // SAFETY: an aligned register of the frames that the caller vouches for.
+    unsafe { core::ptr::with_exposed_provenance_mut::<u32>(address).write_volatile(1 << ppi) };
+}
+
+/// Enables some PPIs, group 1, on a GICv3 with a single security state.
 ///
 /// # Safety
 ///
 /// `distributor` and `redistributor` must be the addresses of the machine's GICv3 frames, mapped as Device, and
 /// nobody else may use them.
-pub unsafe fn gic_enable_ppi(distributor: usize, redistributor: usize, ppi: u64) {
+pub unsafe fn gic_enable_ppis(distributor: usize, redistributor: usize, ppis: u32) {
     const CTLR_ARE_GRP1: u32 = 0x12;
     const WAKER: usize = 0x14;
     const CHILDREN_ASLEEP: u32 = 1 << 2;
-    const SGI_FRAME: usize = 0x1_0000;
-    const IGROUPR0: usize = 0x80;
-    const ISENABLER0: usize = 0x100;
+    const IGROUPR0: usize = SGI_FRAME + 0x80;
     let store = |address: usize, value: u32| {
         // SAFETY: an aligned register of the frames that the caller vouches for.
         unsafe { core::ptr::with_exposed_provenance_mut::<u32>(address).write_volatile(value) };
@@ -240,8 +256,14 @@ pub unsafe fn gic_enable_ppi(distributor: usize, redistributor: usize, ppi: u64)
     store(distributor, CTLR_ARE_GRP1);
     store(redistributor + WAKER, 0);
     while load(redistributor + WAKER) & CHILDREN_ASLEEP != 0 {}
-    store(redistributor + SGI_FRAME + IGROUPR0, u32::MAX);
-    store(redistributor + SGI_FRAME + ISENABLER0, 1 << ppi);
+    store(redistributor + IGROUPR0, u32::MAX);
+    store(redistributor + ISENABLER0, ppis);
+}
+
+/// WFI: completes when an interrupt is pending, masked or not, or before.
+pub fn wait_for_interrupt() {
+    // SAFETY: waiting changes nothing.
+    unsafe { core::arch::asm!("wfi", options(nostack)) };
 }
 
 /// Writes 64 bits to a device register.

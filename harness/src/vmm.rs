@@ -33,5 +33,6 @@ mod rival;
 mod sweep;
 mod task;
 mod vm;
+mod witness;
 
 pub use agent::{init, serve};

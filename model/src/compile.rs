@@ -109,6 +109,8 @@ struct Compiler<'a> {
     controls: Controls,
     file: RegisterFile,
     pending: Pending,
+    /// Where the timer was set whose IRQ is pending.
+    timer: Option<Place>,
     holes: Holes,
     resume: [Option<Resume>; 4],
     /// PSTATE.SP at L1: clear in EL2t.
@@ -144,6 +146,7 @@ impl<'a> Compiler<'a> {
             controls: Controls::new(machine),
             file: RegisterFile::new(machine),
             pending: Pending::default(),
+            timer: None,
             holes: Holes::new(),
             resume: [const { None }; 4],
             sp_el: true,
@@ -221,15 +224,27 @@ impl<'a> Compiler<'a> {
             | Verb::Wfe
             | Verb::Actlr
             | Verb::Unmask => self.instruction(verb),
+            Verb::WfiTimer(disturbance) => self.wait(*disturbance),
         }
     }
 
     fn disturb(&mut self, disturbance: Option<doorbell::Disturbance>) -> Result<(), CompileError> {
-        let Some(disturbance) = disturbance else { return Ok(()) };
+        match disturbance {
+            Some(disturbance) => self.ask_to_disturb(doorbell::DISTURB, disturbance),
+            None => Ok(()),
+        }
+    }
+
+    /// Rings for a disturbance, at once or later as this register of the doorbell has it.
+    fn ask_to_disturb(
+        &mut self,
+        register: u64,
+        disturbance: doorbell::Disturbance,
+    ) -> Result<(), CompileError> {
         self.need_doorbell()?;
         self.need_disturbance(disturbance)?;
         self.needs.disturbances += 1;
-        self.emit(Code::Doorbell, [doorbell::DISTURB, disturbance as u64, 0, 0, 0]);
+        self.emit(Code::Doorbell, [register, disturbance as u64, 0, 0, 0]);
         Ok(())
     }
 

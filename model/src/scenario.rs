@@ -32,7 +32,8 @@
 //! | `disturb` | `none` `clobber` `preempt` `host-simd` `other-vcpu` `migrate` `save-restore` |
 //! | `vmm` | a check of the virtual machine monitor's by [`abi::doorbell::Check::name`]: `reg-list` `values` `host-za` … |
 //! | `sweep` | `on` `off` |
-//! | `undef` `wfi` `wfe` `actlr` `unmask` `reset` | none |
+//! | `wfi` | none, with something pending; or `timer`, which it sets and waits for, then `preempt` `other-vcpu` meanwhile |
+//! | `undef` `wfe` `actlr` `unmask` `reset` | none |
 //!
 //! A control register is written as the accessor's name at the place, `cptr_el2` or `cptr_el2.fpen` for one
 //! field; `l2.zcr_el1` is L2's from L1, by whatever accessor L1 has for it.

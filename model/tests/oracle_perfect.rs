@@ -117,6 +117,9 @@ const NESTED: &[&str] = &[
      L1 smc cpu-suspend
      L1 expect all
      L1 unmask
+     L1 wfi timer preempt
+     L1 expect all
+     L1 unmask
      L1 set hcr_el2.imo 0
      L1 set hcr_el2.tsc 1
      L1 pend irq
@@ -324,7 +327,7 @@ const PLAIN: &[&str] = &[
      G expect fpsr
      G set fpcr 0x00c00000
      G expect all
-     G pend irq
+     G wfi timer
      G wfi
      G smc cpu-suspend
      G unmask
@@ -739,6 +742,14 @@ fn scenarios_that_make_no_sense() {
     refused("L1 eret back", 1, "no exception");
     refused("L1 eret L2\nL2 abort stage1", 2, "mapped");
     refused("L1 wfi", 1, "WFI would wait");
+    // Nothing may depend on when the timer fires.
+    refused("L1 pend irq\nL1 wfi timer", 2, "something is pending");
+    refused("L1 set hcr_el2.imo 0\nL1 wfi timer", 2, "not routed");
+    refused("L1 eret L2\nL2 wfi timer", 2, "would be taken at whatever");
+    let trapped = "L1 set hcr_el2.imo 0\nL1 set hcr_el2.twi 1\nL1 eret L2\nL2 wfi timer";
+    refused(trapped, 4, "whether WFI is trapped");
+    let elsewhere = "L1 wfi timer\nL1 set hcr_el2.imo 0\nL1 eret L2\nL2 unmask";
+    refused(elsewhere, 4, "L1 set the timer");
     refused("L1 smc cpu-suspend", 1, "CPU_SUSPEND would wait");
     // Firmware need not see a virtual interrupt, and what is not routed to L1 waits for a lower level.
     refused("L1 pend virq\nL1 eret L2\nL2 smc cpu-suspend", 3, "CPU_SUSPEND would wait");
@@ -767,6 +778,7 @@ fn cases_that_a_machine_cannot_run() {
     assert_eq!(skipped("L1 pend irq\nL1 smc cpu-suspend", &machine), abi::skip::FEATURE_ABSENT);
     machine.hooks.irq = model::machine::IrqSource::None;
     assert_eq!(skipped("L1 pend irq", &machine), abi::skip::NO_HOOK);
+    assert_eq!(skipped("L1 wfi timer", &machine), abi::skip::NO_HOOK);
     machine.features.fpmr = false;
     for text in ["L1 fill fpmr", "L1 touch fpmr", "L1 set fpmr 0", "L1 eret L2\nL2 touch fpmr"] {
         assert_eq!(skipped(text, &machine), abi::skip::FEATURE_ABSENT, "{text}");

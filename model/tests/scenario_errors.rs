@@ -231,7 +231,12 @@ fn places_and_verbs() {
     step("L1.el1 wfi", "1: found `L1.el1`, expected a place; did you mean `L1.el0`?");
     step("  L1", "5: the step ends here, expected a verb");
     step("L1 fil z", "4: found `fil`, expected a verb; did you mean `fill`?");
-    step("L1 wfi z", "8: found `z`, expected the end of the step");
+    step("L1 wfe z", "8: found `z`, expected the end of the step");
+    step("L1 wfi time", "8: found `time`, expected what ends the wait; did you mean `timer`?");
+    step(
+        "L1 wfi timer timer",
+        "14: found `timer`, expected a disturbance: none, clobber, preempt, host-simd, other-vcpu, migrate, save-restore",
+    );
 }
 
 #[test]
@@ -327,6 +332,12 @@ fn sense_needs_the_guest() {
     let both = "[matrix]\nl1 = [\"vhe\", \"nvhe\"]\n";
     let second = |tables, line: &str, expected: &str| step_in(tables, &format!("L1 wfi\n{line}"), expected);
     second("", "L1 eret G", "1: L1 and G in one scenario: a guest has an EL2 of its own or it has none");
+    second("", "L1.el0 wfi timer", "1: L1.el0 has no timer that sends interrupts");
+    second(
+        "",
+        "L1 wfi timer host-simd",
+        "1: a vCPU that waits gives its CPU to others, by preempt or other-vcpu, not by host-simd",
+    );
     second(nvhe, "L1.el0 wfi", "1: L1.el0 is there with l1 = vhe only: it needs HCR_EL2.{E2H,TGE} = {1,1}");
     second(
         both,

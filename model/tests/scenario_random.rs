@@ -114,6 +114,7 @@ fn verb(place: Place) -> impl Strategy<Value = Verb> {
         select(vec![Interrupt::Irq, Interrupt::SError, Interrupt::VirtualIrq, Interrupt::VirtualSError])
             .prop_map(Verb::Pend),
         option::of(select(Disturbance::ALL.to_vec())).prop_map(Verb::Disturb),
+        option::of(select(Disturbance::ALL.to_vec())).prop_map(Verb::WfiTimer),
         select(Check::ALL).prop_map(Verb::Vmm),
         any::<bool>().prop_map(Verb::Window),
     ]

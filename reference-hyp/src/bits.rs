@@ -128,6 +128,10 @@ pub mod vncr {
     pub const CPACR_EL1: usize = 0x100;
     /// SCTLR_EL1.
     pub const SCTLR_EL1: usize = 0x110;
+    /// CNTV_CVAL_EL0.
+    pub const CNTV_CVAL_EL0: usize = 0x168;
+    /// CNTV_CTL_EL0.
+    pub const CNTV_CTL_EL0: usize = 0x170;
     /// ZCR_EL1.
     pub const ZCR_EL1: usize = 0x1e0;
     /// VSESR_EL2.

@@ -205,10 +205,10 @@ impl Hyp {
         write!("S3_5_C1_C0_0", SCTLR_RESET);
         write!("S3_5_C1_C0_2", cptr::FPEN | cptr::ZEN);
         write!("vttbr_el2", vmid(VMID_OTHER));
-        write!("hcr_el2", hcr::RW | hcr::E2H | hcr::FMO | hcr::IMO | hcr::AMO);
+        write!("hcr_el2", hcr::RW | hcr::E2H | hcr::AMO);
         arch::sysreg::isb();
-        // SAFETY: it runs the hypervisor's own code, which reads the context and calls back; interrupts are
-        // routed to EL2 and stay pending there.
+        // SAFETY: it runs the hypervisor's own code, which reads the context and calls back; interrupts are its own,
+        // masked, and stay pending.
         let kind = unsafe { arch::hyp::enter(frame) };
         let syndrome = frame.esr;
         let called = kind == ExitKind::SYNC && esr::class(syndrome) == esr::ec::HVC;

@@ -45,11 +45,13 @@ impl Hyp {
         match offset {
             doorbell::END => self.end(End::Payload, value),
             doorbell::DISTURB => self.disturb(Disturbance::from_u64(value)?),
+            doorbell::DISTURB_WAITING => self.at_next_wait = Some(Disturbance::from_u64(value)?),
             doorbell::WINDOW => self.sweep_window(value & 1 != 0),
             doorbell::SWEEP_BEGIN => self.sweep_begin(value),
             doorbell::IRQ => {
                 self.vcpu.pending.irq = value & 1 != 0;
                 self.vcpu.pending.serror = value & 2 != 0;
+                self.rearm_guest_timer();
             }
             doorbell::RESET => {
                 self.reset_vcpu();

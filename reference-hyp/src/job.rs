@@ -107,6 +107,8 @@ impl Hyp {
             stepping: false,
             preempt_at: None,
             budget_end: u64::MAX,
+            at_next_wait: None,
+            guest_timer_fired: false,
         })
     }
 
@@ -157,6 +159,8 @@ impl Hyp {
         self.make_stage2();
         self.prepare_installation();
         self.vse_given = false;
+        self.at_next_wait = None;
+        self.reset_guest_timer();
         let now = self.ticks();
         self.budget_end = now.saturating_add(self.config.budget_ticks);
         self.preempt_at = (self.config.preempt_ticks != 0).then(|| now + self.config.preempt_ticks);

@@ -3,11 +3,13 @@
 use arch::{read, write};
 
 use crate::Hyp;
-use crate::bits::pstate;
+use crate::bits::{pstate, vncr};
 use crate::stage2::Table;
 
 /// PPI of the EL2 physical timer on QEMU's `virt`, as on every BSA machine.
 const TIMER_PPI: u64 = 26;
+/// PPI of the EL1 virtual timer, likewise.
+const GUEST_TIMER_PPI: u64 = 27;
 /// QEMU `virt`: the GICv3 distributor and the first redistributor's two frames.
 const GICD: usize = 0x0800_0000;
 const GICR: usize = 0x080a_0000;
@@ -46,7 +48,7 @@ pub fn take_machine() {
     write!("S3_0_C12_C12_5", 7);
     arch::sysreg::isb();
     // SAFETY: the addresses are the machine's interrupt controller, mapped Device; nobody else uses it.
-    unsafe { arch::hyp::gic_enable_ppi(GICD, GICR, TIMER_PPI) };
+    unsafe { arch::hyp::gic_enable_ppis(GICD, GICR, 1 << TIMER_PPI | 1 << GUEST_TIMER_PPI) };
     // ICC_PMR_EL1, ICC_IGRPEN1_EL1.
     write!("S3_0_C4_C6_0", 0xff);
     write!("S3_0_C12_C12_7", 1);
@@ -76,14 +78,58 @@ impl Hyp {
         arch::sysreg::isb();
     }
 
-    /// Takes the interrupt that exited, and gives its number. The timer is off until it is armed again.
+    /// Takes the interrupt that exited, and gives its number. The timer is off until it is armed again. That of the
+    /// guest is the guest's to turn off: it is pending for it, and here no more until the guest has withdrawn it.
     pub fn acknowledge_interrupt(&mut self) -> u64 {
         // ICC_IAR1_EL1, ICC_EOIR1_EL1.
         let number = read!("S3_0_C12_C12_0");
         write!("S3_4_C14_C2_1", 0);
+        if number == GUEST_TIMER_PPI {
+            self.vcpu.pending.irq = true;
+            self.guest_timer_fired = true;
+            if self.timer_in_memory() {
+                /// CNTV_CTL_EL0.ISTATUS.
+                const ISTATUS: u64 = 1 << 2;
+                self.vcpu.vncr.set(vncr::CNTV_CTL_EL0, self.vcpu.vncr.get(vncr::CNTV_CTL_EL0) | ISTATUS);
+            }
+            // SAFETY: the machine's interrupt controller, as above.
+            unsafe { arch::hyp::gic_set_ppi(GICR, GUEST_TIMER_PPI, false) };
+        }
         arch::sysreg::isb();
         write!("S3_0_C12_C12_1", number);
         number
+    }
+
+    /// Whether the CPU's virtual timer is not the one that the guest has: to an nVHE EL2 it is EL1's, whose registers
+    /// FEAT_NV2 keeps in memory (HCR_EL2.NV1 = 1).
+    fn timer_in_memory(&self) -> bool {
+        self.config.el2() && !self.config.vhe() && self.vcpu.in_el2
+    }
+
+    /// Sets the CPU's virtual timer as the guest's, where that is in memory. It counts from then on.
+    pub fn load_guest_timer(&mut self) {
+        if self.timer_in_memory() {
+            // CNTV_CVAL_EL02, CNTV_CTL_EL02: by the names that a guest uses this hypervisor has a timer of its own.
+            write!("S3_5_C14_C3_2", self.vcpu.vncr.get(vncr::CNTV_CVAL_EL0));
+            write!("S3_5_C14_C3_1", self.vcpu.vncr.get(vncr::CNTV_CTL_EL0));
+            arch::sysreg::isb();
+        }
+    }
+
+    /// The guest's timer may send an interrupt again.
+    pub fn rearm_guest_timer(&mut self) {
+        if core::mem::take(&mut self.guest_timer_fired) {
+            self.load_guest_timer();
+            // SAFETY: only an outermost hypervisor takes an interrupt; the interrupt controller is its own.
+            unsafe { arch::hyp::gic_set_ppi(GICR, GUEST_TIMER_PPI, true) };
+        }
+    }
+
+    /// The guest's timer as after a reset.
+    pub fn reset_guest_timer(&mut self) {
+        write!("S3_5_C14_C3_1", 0);
+        arch::sysreg::isb();
+        self.rearm_guest_timer();
     }
 
     /// Turns single step of the guest on or off: debug exceptions to EL2, and MDSCR_EL1.SS.

@@ -72,4 +72,8 @@ pub struct Hyp {
     pub preempt_at: Option<u64>,
     /// When the case has had its time.
     pub budget_end: u64,
+    /// What is to happen while the guest waits next.
+    pub at_next_wait: Option<abi::doorbell::Disturbance>,
+    /// The guest's timer has sent an interrupt, which the guest has not withdrawn.
+    pub guest_timer_fired: bool,
 }

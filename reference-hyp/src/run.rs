@@ -229,8 +229,8 @@ impl Hyp {
         }
     }
 
-    /// An IRQ: the hypervisor's own timer, which is the only source.
-    fn interrupt(&mut self) {
+    /// An IRQ: of the hypervisor's own timer, or of the guest's.
+    pub fn interrupt(&mut self) {
         self.job.counters.irqs += 1;
         let number = self.acknowledge_interrupt();
         self.event(Event::Irq, [number, 0]);
@@ -293,6 +293,7 @@ impl Hyp {
         }
         let old_zcr = self.vcpu.zcr_el1;
         self.vcpu.reset(&self.config);
+        self.reset_guest_timer();
         self.reset_fp();
         self.upper.forget();
         if self.fault(Fault::HkXcrRmw) {

@@ -149,7 +149,9 @@ fn explain_rule(rule: &Rule, cases: &[Arc<Case>], to: &mut dyn Write) -> Result<
 
 fn explain_fault(fault: Fault, cases: &[Arc<Case>], to: &mut dyn Write) -> Result<()> {
     writeln!(to, "{}\n  {}", fault.name(), fault.what())?;
-    writeln!(to, "\nTaken from\n  {} of the catalogue", fault.origin())?;
+    let from = fault.origin();
+    let catalogue = if from.starts_with("Linux ") { "" } else { " of the catalogue" };
+    writeln!(to, "\nTaken from\n  {from}{catalogue}")?;
     writeln!(to, "\nRules that it breaks")?;
     for rule in fault.rules().iter().filter_map(|id| rules::get(id)) {
         writeln!(to, "  {:<6} {}", rule.id, rule.text)?;

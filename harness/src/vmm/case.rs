@@ -8,8 +8,8 @@ use abi::hyp::{End, HypJob, flag};
 use abi::job::irq_source;
 use arch::host::Call;
 use kvm_bindings::{
-    KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_MMIO,
-    KVM_EXIT_SYSTEM_EVENT,
+    KVM_ARM_DEV_EL1_VTIMER, KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
+    KVM_EXIT_MMIO, KVM_EXIT_SYSTEM_EVENT,
 };
 use kvm_ioctls::Kvm;
 use vm_memory::GuestMemoryMmap;
@@ -20,6 +20,7 @@ use super::rival::{self, Rival};
 use super::sweep::Sweep;
 use super::task::{Report, Task};
 use super::vm::{Kind, Vm, VmError, failed};
+use super::witness::Witness;
 use crate::kvm::claims::Claims;
 use crate::kvm::mailbox::Complaint;
 
@@ -54,6 +55,10 @@ pub(super) struct Case<'a> {
     pub(super) task: &'a mut Task,
     pub(super) rival: &'a Rival,
     pub(super) awaited: Option<Awaited>,
+    /// The guest's timer as KVM last told of it: there is no interrupt controller in the kernel that would know.
+    timer_fires: bool,
+    /// The doorbell's IRQ is pending.
+    rung: bool,
     /// The next KVM_RUN is entered with every register of this thread in use, not V alone.
     pub(super) everything: bool,
     /// What the rival found in its registers.
@@ -68,8 +73,6 @@ pub(super) struct Case<'a> {
     pub(super) by_signal: bool,
     said: Said,
     sweep: Sweep,
-    /// The line of the guest's interrupt.
-    line: bool,
     deadline: Instant,
 }
 
@@ -126,6 +129,8 @@ pub(super) fn run(
         task,
         rival,
         awaited: None,
+        timer_fires: false,
+        rung: false,
         everything: true,
         of_rival: Report::NONE,
         job_area,
@@ -134,7 +139,6 @@ pub(super) fn run(
         by_signal: false,
         said: Said::default(),
         sweep: Sweep::off(),
-        line: false,
         deadline: Instant::now() + budget,
     };
     let alarm = Alarm::set(budget);
@@ -166,6 +170,7 @@ impl Case<'_> {
                 Exit::Signal => {}
                 Exit::Other(end, argument) => self.end(end, argument),
             }
+            self.follow_timer()?;
         }
         Ok(())
     }
@@ -175,9 +180,22 @@ impl Case<'_> {
         Instant::now() >= self.deadline
     }
 
+    /// Raises or lowers the guest's IRQ as its virtual timer does. Without an interrupt controller of its own KVM leaves
+    /// that to its user, and KVM_RUN returns when it changes (Documentation/virt/kvm/api.rst, KVM_CAP_ARM_USER_IRQ).
+    fn follow_timer(&mut self) -> Result<(), VmError> {
+        // SAFETY: any number is a level, and nothing else of the union is looked at.
+        let level = unsafe { self.vm.vcpu.get_kvm_run().s.regs.device_irq_level };
+        let fires = level & u64::from(KVM_ARM_DEV_EL1_VTIMER) != 0;
+        if fires == self.timer_fires {
+            return Ok(());
+        }
+        self.timer_fires = fires;
+        self.set_line()
+    }
+
     /// One KVM_RUN.
     fn enter(&mut self) -> Exit {
-        let before = Witness::now();
+        let before = Witness::now(self.rival);
         let everything = std::mem::take(&mut self.everything);
         let result = match self.at_next_entry.take() {
             Some(check) => {
@@ -187,11 +205,7 @@ impl Case<'_> {
             }
             None => self.task.call(&Call::kvm_run(self.vm.vcpu.as_raw_fd()), everything),
         };
-        // Only what a guest was made to suffer counts, not what happened by itself.
-        if self.awaited.is_some() {
-            let now = Witness::now();
-            self.job.disturbed += if self.by_signal { now.signals - before.signals } else { now.since(&before) };
-        }
+        self.job.disturbed += self.suffered(&before);
         if let Err(errno) = result {
             return match errno {
                 libc::EINTR | libc::EAGAIN => Exit::Signal,
@@ -249,6 +263,10 @@ impl Case<'_> {
             doorbell::END => self.end(End::Payload, value),
             doorbell::DISTURB => match Disturbance::from_u64(value) {
                 Some(kind) => self.disturb(kind)?,
+                None => self.end(End::UnknownExit, value),
+            },
+            doorbell::DISTURB_WAITING => match Disturbance::from_u64(value) {
+                Some(kind) => self.disturb_waiting(kind),
                 None => self.end(End::UnknownExit, value),
             },
             doorbell::WINDOW => {
@@ -317,7 +335,7 @@ impl Case<'_> {
 
     /// Makes interrupts pending: bit 0 IRQ, bit 1 SError.
     fn pend(&mut self, wanted: u64) -> Result<(), VmError> {
-        self.line = wanted & 1 != 0;
+        self.rung = wanted & 1 != 0;
         self.set_line()?;
         if wanted & 2 != 0 {
             self.settle();
@@ -335,7 +353,9 @@ impl Case<'_> {
         /// KVM_ARM_IRQ_TYPE_PPI, vCPU 0.
         const PPI: u32 = 2 << 24;
         let line = if self.kind.gic { PPI | irq_source::LINE_INTID } else { CPU_IRQ };
-        self.vm.fd.set_irq_line(line, self.line).map_err(failed("KVM_IRQ_LINE"))
+        // KVM's own GIC gets the timer's by itself.
+        let level = self.rung || self.timer_fires && !self.kind.gic;
+        self.vm.fd.set_irq_line(line, level).map_err(failed("KVM_IRQ_LINE"))
     }
 
     /// Notes what KVM did wrong, and which rule that breaks.
@@ -355,31 +375,6 @@ impl Case<'_> {
     fn end(&mut self, end: End, argument: u64) {
         self.job.end_arg = argument;
         self.job.end = end as u64;
-    }
-}
-
-/// How often this thread has been preempted, and where it is.
-struct Witness {
-    preemptions: u64,
-    cpu: i32,
-    /// Signals that it handled.
-    signals: u64,
-}
-
-impl Witness {
-    fn now() -> Self {
-        // SAFETY: all zero is a valid report.
-        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        // SAFETY: the report is written.
-        unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
-        // SAFETY: it only tells.
-        let cpu = unsafe { libc::sched_getcpu() };
-        Self { preemptions: usage.ru_nivcsw.unsigned_abs(), cpu, signals: rival::signals() }
-    }
-
-    /// Preemptions and moves since then.
-    fn since(&self, then: &Self) -> u64 {
-        (self.preemptions - then.preemptions) + u64::from(self.cpu != then.cpu)
     }
 }
 

@@ -5,8 +5,9 @@ use kvm_bindings::kvm_vcpu_events;
 
 use super::case::Case;
 use super::raw;
-use super::rival::Work;
+use super::rival::{When, Work};
 use super::vm::{Vm, VmError, failed};
+use super::witness::Witness;
 
 /// How often a guest may ask whether its disturbance has happened before it goes on without.
 const PATIENCE: u32 = 100;
@@ -17,6 +18,9 @@ pub(super) struct Awaited {
     /// [`super::case::Case`]'s count of what happened when it was asked for.
     since: u64,
     asked: u32,
+    work: Work,
+    /// When it has to happen: [`When::Asleep`] is while the vCPU waits in WFI.
+    when: When,
 }
 
 impl Case<'_> {
@@ -39,16 +43,46 @@ impl Case<'_> {
         if !self.rival.can(work) {
             return Ok(());
         }
-        self.awaited = Some(Awaited { since: self.job.disturbed, asked: 0 });
-        self.rival.work(work);
+        self.await_work(work, When::Now);
         Ok(())
+    }
+
+    /// Begins a disturbance that is to happen while the vCPU waits in its next WFI.
+    pub(super) fn disturb_waiting(&mut self, kind: Disturbance) {
+        let work = match kind {
+            Disturbance::Preempt => Work::Task,
+            Disturbance::OtherVcpu => Work::Guest,
+            // The language has no others.
+            _ => return,
+        };
+        if self.rival.can(work) {
+            self.await_work(work, When::Asleep);
+        }
+    }
+
+    fn await_work(&mut self, work: Work, when: When) {
+        self.awaited = Some(Awaited { since: self.job.disturbed, asked: 0, work, when });
+        self.rival.work(work, when);
+    }
+
+    /// How often the guest was disturbed since then. Only what it was made to suffer counts, not what happened by itself.
+    pub(super) fn suffered(&self, before: &Witness) -> u64 {
+        let Some(awaited) = self.awaited else { return 0 };
+        let now = Witness::now(self.rival);
+        match awaited.when {
+            When::Now if awaited.work == Work::Signal => before.signals(&now),
+            When::Now => before.preemptions(&now),
+            When::Asleep => u64::from(before.slept_beside_rival(&now)),
+        }
     }
 
     /// Whether a disturbance that was asked for has yet to happen.
     pub(super) fn is_awaited(&mut self) -> bool {
         let Some(awaited) = &mut self.awaited else { return false };
         awaited.asked += 1;
-        let awaits = self.job.disturbed == awaited.since && awaited.asked < PATIENCE;
+        // A wait is over when the guest asks.
+        let awaits =
+            awaited.when == When::Now && self.job.disturbed == awaited.since && awaited.asked < PATIENCE;
         if !awaits {
             self.awaited = None;
             // What was asked for has happened, here and not anywhere after it.

@@ -29,15 +29,26 @@ pub(super) enum Work {
     Signal,
 }
 
+/// When the rival does it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum When {
+    /// At once: it preempts the vCPU's thread.
+    Now,
+    /// While that thread sleeps: what does not is not preempted.
+    Asleep,
+}
+
 /// Above that of the vCPU's thread.
 const PRIORITY: i32 = 2;
+/// Below it.
+const NO_PRIORITY: i32 = 0;
 
 /// How long it sleeps in between. Twice the time that an emulated host takes for a switch there and back.
 const MOMENT: Duration = Duration::from_micros(150);
 
 #[derive(Debug)]
 struct Shared {
-    work: Mutex<Work>,
+    work: Mutex<(Work, When)>,
     changed: Condvar,
     /// The vCPU's thread.
     thread: libc::pid_t,
@@ -62,7 +73,7 @@ impl Rival {
         // SAFETY: it only tells.
         let thread = unsafe { libc::gettid() };
         let shared = Arc::new(Shared {
-            work: Mutex::new(Work::Rest),
+            work: Mutex::new((Work::Rest, When::Now)),
             changed: Condvar::new(),
             thread,
             cpus,
@@ -78,17 +89,21 @@ impl Rival {
     }
 
     /// Sets it to work.
-    pub(super) fn work(&self, work: Work) {
-        *lock(&self.0.work) = work;
+    pub(super) fn work(&self, work: Work, when: When) {
+        *lock(&self.0.work) = (work, when);
         self.0.changed.notify_all();
     }
 
     /// Ends its work, and waits until it rests. Returns what it found changed in its registers, or its guest in its own.
     pub(super) fn rest(&self) -> Report {
-        let was = std::mem::replace(&mut *lock(&self.0.work), Work::Rest);
+        let (was, when) = std::mem::replace(&mut *lock(&self.0.work), (Work::Rest, When::Now));
         if was != Work::Rest {
             while self.0.resting.load(Ordering::Acquire) == 0 {
-                thread::yield_now();
+                match when {
+                    When::Now => thread::yield_now(),
+                    // A thread of a lower priority gets nothing by that.
+                    When::Asleep => thread::sleep(MOMENT),
+                }
             }
             if was == Work::Migrate {
                 pin(0, 0);
@@ -101,7 +116,7 @@ impl Rival {
     pub(super) fn once(&self, work: Work) -> Report {
         let rounds = || self.0.rounds.load(Ordering::Acquire);
         let before = rounds();
-        self.work(work);
+        self.work(work, When::Now);
         while rounds() == before {
             thread::yield_now();
         }
@@ -127,18 +142,21 @@ fn run(shared: &Shared, mut other: Option<OtherGuest>) {
     let nanoseconds = [0, i64::from(MOMENT.subsec_nanos())];
     let moment = Call::sleep(&nanoseconds);
     let mut task = Task::new(Owner::HostTask);
-    prefer(PRIORITY);
     let mut there = false;
+    prefer(PRIORITY);
     loop {
-        let work = {
+        let (work, when) = {
             let mut work = lock(&shared.work);
-            while *work == Work::Rest {
+            while work.0 == Work::Rest {
                 shared.resting.store(1, Ordering::Release);
                 work = shared.changed.wait(work).unwrap_or_else(PoisonError::into_inner);
             }
             shared.resting.store(0, Ordering::Release);
             *work
         };
+        if when == When::Asleep {
+            prefer(NO_PRIORITY);
+        }
         // On the vCPU's CPU, but to send it away: that needs no preemption.
         pin(0, if work == Work::Migrate { 1 } else { 0 });
         let slept = task.call(&moment, true);
@@ -154,6 +172,10 @@ fn run(shared: &Shared, mut other: Option<OtherGuest>) {
             }
             Work::Signal => signal(shared.thread),
             Work::Task | Work::Rest => {}
+        }
+        if when == When::Asleep {
+            // To be heard when it is called next.
+            prefer(PRIORITY);
         }
         if slept.is_ok() {
             shared.rounds.fetch_add(1, Ordering::Release);
@@ -213,10 +235,11 @@ pub(super) fn pin(thread: libc::pid_t, cpu: u32) {
 
 /// Lets the calling thread preempt every one of a lower priority; those of other programs have none.
 pub(super) fn prefer(priority: i32) {
+    let policy = if priority == NO_PRIORITY { libc::SCHED_OTHER } else { libc::SCHED_FIFO };
     let parameter = libc::sched_param { sched_priority: priority, ..zeroed() };
     // Not by the function of this name: musl's answers ENOSYS, because POSIX wants it to mean a process.
     // SAFETY: the parameter is read. Where it is not allowed, the scheduler's fairness has to do.
-    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_FIFO, &raw const parameter) };
+    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const parameter) };
 }
 
 fn zeroed() -> libc::sched_param {

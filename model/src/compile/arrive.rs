@@ -147,7 +147,15 @@ impl Compiler<'_> {
         self.check(left.op, Expected::Arrival(Box::new(arrival)));
         match cause {
             // The payload withdraws a physical interrupt when it has recorded its arrival.
-            Cause::Interrupt(Interrupt::Irq) => self.pending.irq = false,
+            Cause::Interrupt(Interrupt::Irq) => {
+                self.pending.irq = false;
+                // A VHE L1 names its own timer as L2 does L2's.
+                if let Some(set_at) = self.timer.take().filter(|set_at| *set_at != to) {
+                    return Err(
+                        self.wrong(format!("{} set the timer: it has to take the IRQ", set_at.name()))
+                    );
+                }
+            }
             Cause::Interrupt(Interrupt::SError) => self.pending.serror = false,
             // Taking a virtual SError clears HCR_EL2.VSE.
             Cause::Interrupt(Interrupt::VirtualSError) => {
@@ -199,6 +207,7 @@ impl Compiler<'_> {
         self.effect(Effect::Reset)?;
         self.controls = Controls::new(self.machine);
         self.pending = Default::default();
+        self.timer = None;
         self.resume = [const { None }; 4];
         self.sp_el = true;
         self.event = false;

@@ -1,13 +1,15 @@
 //! Instructions that may leave a place: what they need, and what comes of them.
 
-use abi::op::{Go, Touch};
+use abi::doorbell::{self, Disturbance};
+use abi::op::{Code, Go, Touch};
 
 use super::arrive::Taken;
 use super::hole::SECOND;
 use super::outcome::{Outcome, Through};
 use super::program::Address;
 use super::stub::{Left, Operands};
-use super::{CompileError, Compiler};
+use super::{CompileError, Compiler, skip};
+use crate::machine::IrqSource;
 use crate::oracle::exceptions::{Cause, syndrome};
 use crate::oracle::length::vector_length;
 use crate::oracle::sysreg::reach;
@@ -36,6 +38,8 @@ pub(super) enum Insn {
     Load,
     /// WFI.
     Wfi,
+    /// WFI with the virtual timer set.
+    WfiTimer,
     /// WFE.
     Wfe,
     /// `mrs x0, actlr_el1`.
@@ -73,6 +77,23 @@ impl Compiler<'_> {
             return Err(self.wrong(format!("immediates go to {}", abi::op::IMMEDIATE_MAX)));
         }
         self.leave(insn).map(|_| ())
+    }
+
+    /// A WFI that waits for the virtual timer. Where it goes on the interrupt is pending: WFI may complete for any reason
+    /// (DDI0487, "Wait for Interrupt mechanism"), so the timer is waited for.
+    pub(super) fn wait(&mut self, meanwhile: Option<Disturbance>) -> Result<(), CompileError> {
+        if self.machine.hooks.irq == IrqSource::None {
+            return Err(skip(skip::NO_HOOK, "the target has no source of IRQs"));
+        }
+        if let Some(disturbance) = meanwhile {
+            self.ask_to_disturb(doorbell::DISTURB_WAITING, disturbance)?;
+        }
+        self.leave(Insn::WfiTimer)?;
+        self.emit(Code::Fired, [0; 5]);
+        self.pending.irq = true;
+        self.timer = Some(self.place);
+        self.needs.irq = true;
+        Ok(())
     }
 
     /// Touches that must not trap, but for the last one if the next step is where it arrives.
@@ -122,6 +143,7 @@ impl Compiler<'_> {
             Insn::Brk(imm) => (Go::Brk, u64::from(imm)),
             Insn::Load => (Go::Load, 0),
             Insn::Wfi => (Go::Wfi, 0),
+            Insn::WfiTimer => (Go::WfiTimer, 0),
             Insn::Wfe => (Go::Wfe, 0),
             Insn::Actlr => (Go::Actlr, 0),
             Insn::Unmask => (Go::Unmask, 0),
@@ -233,7 +255,7 @@ const fn name(insn: Insn) -> &'static str {
         Insn::Udf => "udf",
         Insn::Brk(_) => "brk",
         Insn::Load => "load",
-        Insn::Wfi => "wfi",
+        Insn::Wfi | Insn::WfiTimer => "wfi",
         Insn::Wfe => "wfe",
         Insn::Actlr => "actlr",
         Insn::Unmask => "unmask",

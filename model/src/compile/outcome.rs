@@ -9,7 +9,7 @@ use super::program::Address;
 use super::stub::Operands;
 use super::{CompileError, Compiler, skip};
 use crate::oracle::controls::{El, el_of, hcr};
-use crate::oracle::exceptions::{Cause, Interrupt, taken, wakes};
+use crate::oracle::exceptions::{Cause, Interrupt, Pending, taken, wakes};
 use crate::oracle::file::{Bits, Effect};
 use crate::oracle::length::vector_length;
 use crate::oracle::sysreg::{Storage, reach};
@@ -67,7 +67,7 @@ impl Compiler<'_> {
                     Ok(Outcome::Through(Box::new(Through { x0, ..Through::default() })))
                 }
             },
-            Insn::Wfi | Insn::Wfe if el == El::El0 => {
+            Insn::Wfi | Insn::WfiTimer | Insn::Wfe if el == El::El0 => {
                 Err(self.wrong("whether EL0 may wait is SCTLR_ELx.nTWI and nTWE, which no step sets"))
             }
             Insn::Wfi if wakes(self.pending, place, &self.controls) => through(),
@@ -75,6 +75,7 @@ impl Compiler<'_> {
                 exception(Cause::WfiTrapped)
             }
             Insn::Wfi => Err(self.wrong("WFI would wait for an interrupt that nothing makes pending")),
+            Insn::WfiTimer => self.wait_outcome(),
             Insn::Wfe if el == El::El1 && place != Place::G && self.controls.hcr(hcr::TWE) => {
                 // The event register may be set at any time, and then WFE completes instead of trapping.
                 Err(self.wrong("whether WFE is trapped depends on the event register, which anybody may set"))
@@ -139,6 +140,27 @@ impl Compiler<'_> {
             }
             (false, _) => Err(skip(skip::FEATURE_ABSENT, "nobody answers an SMC here")),
         }
+    }
+
+    /// A WFI during which a physical IRQ becomes pending, at any time: what happens must not depend on when.
+    fn wait_outcome(&self) -> Result<Outcome, CompileError> {
+        let (place, controls) = (self.place, &self.controls);
+        let fired = Pending { irq: true, ..self.pending };
+        if wakes(self.pending, place, controls) {
+            return Err(self.wrong("something is pending, so WFI need not wait for the timer"));
+        }
+        if !taken(fired, true, place, controls).is_empty() {
+            return Err(
+                self.wrong("the timer's IRQ would be taken at whatever instruction it comes: mask it here")
+            );
+        }
+        if !wakes(fired, place, controls) {
+            return Err(self.wrong("the timer's IRQ is not routed to where it would end this WFI"));
+        }
+        if el_of(place) == El::El1 && place != Place::G && controls.hcr(hcr::TWI) {
+            return Err(self.wrong("whether WFI is trapped depends on whether the timer has fired by then"));
+        }
+        Ok(Outcome::Through(Box::default()))
     }
 
     /// Whether something is pending that ends a standby state. That is the WFI of whoever answers the call, and no

@@ -65,12 +65,13 @@ impl Compiler<'_> {
         Ok(Left { op, from: self.place, x, nzcv: image.nzcv })
     }
 
-    /// Whether a window can hold this transition. A reset ends every window. WFI and WFE trap only if they would
+    /// Whether a window can hold this transition. A reset ends every window, and a wait has no points. WFI and WFE trap only if they would
     /// wait (HCR_EL2.TWI, TWE), and need not wait: single-stepped, QEMU's complete (`target/arm/tcg/translate-a64.c`,
     /// `aarch64_tr_tb_stop`), which the architecture allows at any time.
     fn can_be_swept(&self, go: Go) -> bool {
         match self.sweep.map(|sweep| sweep.kind) {
             None => false,
+            _ if go == Go::WfiTimer => false,
             Some(Sweep::StepAll | Sweep::StepEach) => !matches!(go, Go::Reset | Go::Wfi | Go::Wfe),
             Some(Sweep::Off | Sweep::Timer) => go != Go::Reset,
         }

@@ -1,5 +1,6 @@
 //! What can be said of a case's steps without the oracle: which places and operands go together.
 
+use abi::doorbell::Disturbance;
 use abi::op::Hole;
 use abi::place::Place;
 use abi::sysreg::SysReg;
@@ -85,6 +86,16 @@ fn one(guest: &GuestSpec, step: &Step) -> Result<(), String> {
             }
             hole => stage(guest, *hole),
         },
+        Verb::WfiTimer(disturbance) => {
+            not_at_el0(place, "has no timer that sends interrupts")?;
+            match disturbance {
+                None | Some(Disturbance::Preempt | Disturbance::OtherVcpu) => Ok(()),
+                Some(other) => Err(format!(
+                    "a vCPU that waits gives its CPU to others, by preempt or other-vcpu, not by {}",
+                    other.name()
+                )),
+            }
+        }
         Verb::Pend(Interrupt::VirtualIrq | Interrupt::VirtualSError) if place != Place::L1 => {
             Err(format!("{} has no HCR_EL2: virtual interrupts are made by L1", place.name()))
         }

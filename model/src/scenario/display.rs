@@ -38,6 +38,8 @@ impl Display for Verb {
             Self::Map { hole, on: true } => write!(f, "map {}", name_of(HOLES, hole)),
             Self::Map { hole, on: false } => write!(f, "unmap {}", name_of(HOLES, hole)),
             Self::Wfi => f.write_str("wfi"),
+            Self::WfiTimer(None) => f.write_str("wfi timer"),
+            Self::WfiTimer(disturbance) => write!(f, "wfi timer {}", name_of(DISTURBANCES, disturbance)),
             Self::Wfe => f.write_str("wfe"),
             Self::Actlr => f.write_str("actlr"),
             Self::Pend(interrupt) => write!(f, "pend {}", name_of(INTERRUPTS, interrupt)),

@@ -74,7 +74,7 @@ fn operands(verb: &Word<'_>, place: Place, words: &mut Words<'_>) -> Result<Verb
         "abort" => Verb::Abort(words.need("stage1 or stage2")?.value("a stage", HOLES)?),
         "unmap" => Verb::Map { hole: words.need("stage1 or stage2")?.value("a stage", HOLES)?, on: false },
         "map" => Verb::Map { hole: words.need("stage1 or stage2")?.value("a stage", HOLES)?, on: true },
-        "wfi" => Verb::Wfi,
+        "wfi" => operand::wait(words)?,
         "wfe" => Verb::Wfe,
         "actlr" => Verb::Actlr,
         "pend" => Verb::Pend(words.need("irq, serror, virq or vserror")?.value("an interrupt", INTERRUPTS)?),

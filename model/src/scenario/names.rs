@@ -30,6 +30,8 @@ pub(super) const DISTURBANCES: &Table<Option<Disturbance>> = &[
     (Disturbance::Migrate.name(), Some(Disturbance::Migrate)),
     (Disturbance::SaveRestore.name(), Some(Disturbance::SaveRestore)),
 ];
+/// What ends a WFI that waits.
+pub(super) const TIMER: &str = "timer";
 /// What a virtual machine monitor can be asked for.
 pub(super) const CHECKS: &Table<Check> = &[
     (Check::RegList.name(), Check::RegList),

@@ -5,8 +5,8 @@ use abi::place::Place;
 use abi::sysreg::SysReg;
 
 use super::field;
-use super::names::{self, CALLS};
-use super::step::{Call, Control, ControlReg, Length, RegSet};
+use super::names::{self, CALLS, DISTURBANCES, TIMER};
+use super::step::{Call, Control, ControlReg, Length, RegSet, Verb};
 use super::suggest;
 use super::words::{StepError, Word, Words, number};
 
@@ -180,6 +180,16 @@ pub(super) fn call(words: &mut Words<'_>) -> Result<Call, StepError> {
         }
         _ => immediate(words).map(Call::Version),
     }
+}
+
+/// What a WFI waits for, if it waits, and what happens meanwhile.
+pub(super) fn wait(words: &mut Words<'_>) -> Result<Verb, StepError> {
+    let Some(wake_up) = words.next() else { return Ok(Verb::Wfi) };
+    if wake_up.text != TIMER {
+        return Err(wake_up.unknown("what ends the wait", [TIMER]));
+    }
+    let disturbance = words.next().map(|word| word.value("a disturbance", DISTURBANCES)).transpose()?;
+    Ok(Verb::WfiTimer(disturbance.flatten()))
 }
 
 /// Touches, to the end of the line.

@@ -70,8 +70,11 @@ pub enum Verb {
         /// Mapped from now on.
         on: bool,
     },
-    /// WFI.
+    /// WFI with something pending: it does not wait.
     Wfi,
+    /// WFI that waits for the virtual timer, which is set right before it. Its IRQ is pending afterwards. Meanwhile
+    /// others get the CPU, if a disturbance is named.
+    WfiTimer(Option<Disturbance>),
     /// WFE.
     Wfe,
     /// A read of ACTLR_EL1, the system register that HCR_EL2.TACR traps.

@@ -132,7 +132,7 @@ impl Cpu {
                 }
                 Code::ReadVl => self.register(cursor, u64::from(abi::op::RDVL), self.vl() as u64),
                 Code::Churn => self.churn(op.arg[0], op.arg[1] != 0),
-                Code::Doorbell | Code::RoundTrips => {}
+                Code::Doorbell | Code::RoundTrips | Code::Fired => {}
                 Code::Pend => (self.irq, self.serror) = (op.arg[0] & 1 != 0, op.arg[0] & 2 != 0),
                 Code::Map => {
                     let key = (op.arg[0], if op.arg[0] == 1 { Place::L1 } else { self.place() });
@@ -385,7 +385,7 @@ impl Cpu {
         self.x = std::array::from_fn(word);
         self.nzcv = word(31);
         let el = usize::from(self.el);
-        let kind = (1..=14).find_map(|n| (GO[n - 1] as u64 == op.arg[0]).then(|| GO[n - 1])).unwrap();
+        let kind = GO.into_iter().find(|go| *go as u64 == op.arg[0]).unwrap();
         match kind {
             Go::Eret | Go::EretBack => {
                 if matches!(op.arg[3], 3 | 4) {
@@ -542,6 +542,14 @@ impl Cpu {
             Go::Brk => plain(up, 0x3c, arg),
             Go::Wfi if self.el == 1 && !self.guest && self.hcr >> 13 & 1 != 0 && !self.would_wake() => {
                 plain(2, 0x01, 0x1e << 20)
+            }
+            Go::WfiTimer => {
+                self.irq = true;
+                assert!(
+                    self.interrupt().is_none() && self.would_wake(),
+                    "it would be taken, or not end the wait"
+                );
+                return None;
             }
             Go::Actlr if self.el == 0 => undefined,
             Go::Actlr if self.el == 1 && !self.guest && self.hcr >> 21 & 1 != 0 => plain(2, 0x18, 0x32_0401),
@@ -825,7 +833,7 @@ impl Cpu {
     }
 }
 
-const GO: [Go; 14] = [
+const GO: [Go; 15] = [
     Go::Eret,
     Go::EretBack,
     Go::Hvc,
@@ -835,6 +843,7 @@ const GO: [Go; 14] = [
     Go::Brk,
     Go::Load,
     Go::Wfi,
+    Go::WfiTimer,
     Go::Wfe,
     Go::Touch,
     Go::Actlr,

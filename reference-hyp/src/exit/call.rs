@@ -2,6 +2,7 @@
 
 use abi::fault::Fault;
 use abi::hyp::End;
+use arch::read;
 
 use crate::Hyp;
 use crate::bits::hcr;
@@ -75,16 +76,48 @@ impl Hyp {
         }
     }
 
-    /// WFI or WFE: the vCPU is parked and woken at once, which both allow.
+    /// WFI or WFE: the vCPU is parked, others get the CPU, and it gets it back. From WFE it is woken at once, which the
+    /// architecture allows of both.
     pub fn wait(&mut self, esr: u64) {
         const WFE: u64 = 1;
         let trap = if esr & WFE == 0 { hcr::TWI } else { hcr::TWE };
         if self.config.el2() && !self.vcpu.in_el2 && self.l1_hcr(trap) {
             return self.nested_exception(Vector::Sync, Some(esr), 0);
         }
-        self.vcpu_put();
-        self.vcpu_load();
+        match self.at_next_wait.take() {
+            Some(kind) => self.disturb(kind),
+            None => {
+                self.vcpu_put();
+                self.vcpu_load();
+            }
+        }
+        if esr & WFE == 0 {
+            self.sleep();
+        }
         self.advance();
+    }
+
+    /// Sleeps until something is pending that ends a WFI of the guest, masked or not, or its time is over.
+    fn sleep(&mut self) {
+        self.load_guest_timer();
+        while self.job.end == 0 && !self.wakes() {
+            arch::hyp::wait_for_interrupt();
+            // ISR_EL1.I: EL2 runs with interrupts masked.
+            if read!("isr_el1") & 1 << 7 != 0 {
+                self.interrupt();
+            }
+        }
+    }
+
+    /// Whether the guest has something pending, for whichever level.
+    fn wakes(&mut self) -> bool {
+        let pending = self.vcpu.pending;
+        if self.guest_timer_fired && self.fault(Fault::WfTimerUnseen) {
+            return false;
+        }
+        let below = self.config.el2() && !self.vcpu.in_el2;
+        let virtual_ones = hcr::VI | hcr::VF | hcr::VSE;
+        pending.irq || pending.serror || (below && self.vcpu.hcr_el2() & virtual_ones != 0)
     }
 
     /// The trapped instruction counts as executed.

@@ -9,8 +9,8 @@ use abi::place::Place;
 use arch::payload::stubs::{self, Departure, Generator, IMMEDIATES, Instruction, Level, SAVED, Slot};
 use arch::{read, write};
 
-use crate::home;
 use crate::job::{self, Stack};
+use crate::{home, irq};
 
 const _: () = assert!(IMMEDIATES == abi::op::IMMEDIATE_MAX + 1);
 const _: () = assert!(Instruction::TOUCHES == Touch::ALL.len() as u64);
@@ -60,7 +60,7 @@ pub(crate) fn go(op: &Op, index: u64, place: Place) -> Result<(), Status> {
         Go::Brk => Exit::by(level.immediate(Generator::Brk, first)),
         Go::Udf => Exit::by(level.slot(Instruction::Udf)),
         Go::Load => Exit::by(level.slot(Instruction::Load)),
-        Go::Wfi => Exit::by(level.slot(Instruction::Wfi)),
+        Go::Wfi | Go::WfiTimer => Exit::by(level.slot(Instruction::Wfi)),
         Go::Wfe => Exit::by(level.slot(Instruction::Wfe)),
         Go::Touch => Exit::by(level.slot(Instruction::Touch(first))),
         Go::Actlr => Exit::by(level.slot(Instruction::Actlr)),
@@ -95,6 +95,10 @@ pub(crate) fn go(op: &Op, index: u64, place: Place) -> Result<(), Status> {
         flip: exit.flip,
         window,
     };
+    if what == Go::WfiTimer as u64 {
+        // As late as can be, for the WFI to come before the interrupt.
+        irq::set_timer();
+    }
     // SAFETY: `level` is that of this place; the addresses are a `GprImage`, a slot, a word of the header, a stack
     // pointer, an instruction and a doorbell register.
     unsafe { stubs::depart(level, &departure) }

@@ -113,6 +113,9 @@ pub(crate) fn set_up() -> Result<Place, Status> {
     }
     if job::has(flag::SERVER) {
         reset_fp(home, vhe);
+        if home == Place::L1 {
+            irq::stop_timers(vhe);
+        }
     }
     if irq::has_gic() {
         irq::set_up_gic(home);

@@ -48,6 +48,10 @@ fn step(op: &Op, index: u64, place: Place) -> Result<(), Status> {
             ring::write(Kind::Register, index, place, RegisterValue { reg: TICKS.into(), value })?;
         }
         Code::RoundTrips => return Err(Status::BadJob),
+        Code::Fired => {
+            irq::await_timer();
+            await_disturbance();
+        }
         Code::ReadVl => {
             let value = fp_registers::vector_length();
             ring::write(Kind::Register, index, place, RegisterValue { reg: RDVL.into(), value })?;
@@ -67,13 +71,19 @@ fn ring_doorbell(offset: u64, value: u64) -> Result<(), Status> {
     }
     // SAFETY: the doorbell is mapped at every place and is not memory.
     unsafe { control::mmio_write(page + offset, value) };
-    if offset == doorbell::DISTURB && job::has(flag::PATIENT) {
-        // SAFETY: as above.
-        while unsafe { control::mmio_read(page + doorbell::PENDING) } != 0 {
-            control::spin(SPINS);
-        }
+    if offset == doorbell::DISTURB {
+        await_disturbance();
     }
     Ok(())
+}
+
+/// Passes time until the disturbance that was asked for has happened, where that takes any.
+fn await_disturbance() {
+    let Some(page) = job::doorbell().filter(|_| job::has(flag::PATIENT)) else { return };
+    // SAFETY: the doorbell is mapped at every place and is not memory.
+    while unsafe { control::mmio_read(page + doorbell::PENDING) } != 0 {
+        control::spin(SPINS);
+    }
 }
 
 /// Rounds that a place waits for a disturbance before it asks anew whether that has happened.

@@ -1,10 +1,10 @@
 //! Interrupts that the program asks for: IRQs from the doorbell, by way of a GIC where the guest has one, or from the GIC
-//! alone where there is no hypervisor; SErrors from the doorbell.
+//! alone where there is no hypervisor; IRQs of the virtual timer; SErrors from the doorbell.
 //!
 //! An IRQ that has arrived is withdrawn after it is recorded, so that it arrives once. An SError is not: it is over
 //! when it is taken, and one that a hypervisor forgets to clear has to arrive again.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use abi::doorbell;
 use abi::job::{Status, irq_source};
@@ -39,7 +39,25 @@ mod gic {
     pub(super) const SGI0: u32 = 1;
     /// The interrupt whose line the doorbell is.
     pub(super) const LINE: u32 = 1 << abi::job::irq_source::LINE_INTID;
+    /// The virtual timer of EL1, and that of EL2: the PPIs that BSA names.
+    pub(super) const TIMERS: u32 = 1 << 27 | 1 << 28;
 }
+
+/// The virtual timer, by names that mean EL1's everywhere but at a VHE EL2, which has its own, CNTHV, by them.
+mod timer {
+    /// CNTV_CTL_EL0.ENABLE, with IMASK clear.
+    pub(super) const ENABLE: u64 = 1;
+    /// CNTV_CTL_EL0.ISTATUS.
+    pub(super) const FIRED: u64 = 1 << 2;
+    /// The part of a second after which it fires: longer than an emulated host takes to have code and pages at hand that
+    /// this guest is the first one to use, or there would be nothing to wait for.
+    pub(super) const PART: u64 = 256;
+    /// Rounds of waiting before it is asked anew.
+    pub(super) const SPINS: u64 = 200;
+}
+
+/// The timer is set, or has fired and was not turned off.
+static TIMER: AtomicBool = AtomicBool::new(false);
 
 /// Whether the job's interrupts come through a GIC.
 pub(crate) fn has_gic() -> bool {
@@ -70,7 +88,7 @@ pub(crate) fn set_up_gic(home: Place) {
     set(gic::GICR_IPRIORITYR0 + u64::from(irq_source::LINE_INTID / 4 * 4), 0x8080_8080);
     set(gic::GICR_ICPENDR0, gic::SGI0 | gic::LINE);
     set(gic::GICR_ICACTIVER0, gic::SGI0 | gic::LINE);
-    set(gic::GICR_ISENABLER0, gic::SGI0 | gic::LINE);
+    set(gic::GICR_ISENABLER0, gic::SGI0 | gic::LINE | gic::TIMERS);
     write!("S3_0_C4_C6_0", 0xff); // ICC_PMR_EL1
     write!("S3_0_C12_C12_7", 1); // ICC_IGRPEN1_EL1
     isb();
@@ -95,6 +113,40 @@ pub(crate) fn pend(wanted: u64) -> Result<(), Status> {
     Ok(())
 }
 
+/// Sets the timer to a moment from now.
+pub(crate) fn set_timer() {
+    TIMER.store(true, Ordering::Relaxed);
+    PENDING.store(PENDING.load(Ordering::Relaxed) | IRQ, Ordering::Relaxed);
+    // Not CNTV_TVAL_EL0: FEAT_NV2 keeps the other two of an nVHE guest's EL2 in memory, and not this one.
+    isb();
+    write!("cntv_cval_el0", read!("cntvct_el0") + read!("cntfrq_el0") / timer::PART);
+    write!("cntv_ctl_el0", timer::ENABLE);
+    isb();
+}
+
+/// Waits until it has fired.
+pub(crate) fn await_timer() {
+    while read!("cntv_ctl_el0") & timer::FIRED == 0 {
+        control::spin(timer::SPINS);
+    }
+}
+
+/// Turns it off, where it was set.
+fn stop_timer() {
+    write!("cntv_ctl_el0", 0);
+    isb();
+}
+
+/// Turns off whatever the job before has left set. At real EL2.
+pub(crate) fn stop_timers(vhe: bool) {
+    stop_timer();
+    write!("S3_4_C14_C3_1", 0); // CNTHV_CTL_EL2
+    if vhe {
+        write!("S3_5_C14_C3_1", 0); // CNTV_CTL_EL02
+    }
+    isb();
+}
+
 /// Withdraws what the vector at this offset has taken, if it was ours.
 pub(crate) fn withdraw(vector: u64) -> Result<(), Status> {
     let taken = match vector & 0x180 {
@@ -110,6 +162,9 @@ pub(crate) fn withdraw(vector: u64) -> Result<(), Status> {
     if taken == SERROR {
         return Ok(());
     }
+    if TIMER.swap(false, Ordering::Relaxed) {
+        stop_timer();
+    }
     if job::IRQ_SOURCE.get() != irq_source::GIC {
         return ring_doorbell(pending & !taken);
     }
@@ -124,7 +179,7 @@ fn ring_doorbell(pending: u64) -> Result<(), Status> {
     Ok(())
 }
 
-/// Takes the SGI from pending to active and from active to inactive.
+/// Takes the interrupt from pending to active and from active to inactive.
 fn acknowledge() {
     /// INTIDs from here on are special: there was none.
     const SPECIAL: u64 = 1020;

@@ -10,7 +10,7 @@ use abi::pattern::{Owner, mix};
 use arch::host::{self, Call, SmeImage};
 
 use super::super::case::Case;
-use super::super::rival::Work;
+use super::super::rival::{When, Work};
 use super::super::task::{self, Report, Task, Unit};
 
 /// Rounds of waiting for a preemption: seconds, even where the CPU is emulated.
@@ -147,7 +147,7 @@ impl Case<'_> {
         let before = Box::new(task::image(Owner::HostTask, 3, unit.vl, unit.fpmr));
         let mut found = Box::new(host::Image::ZERO);
         let call = self.kvm_run();
-        self.rival.work(Work::Task);
+        self.rival.work(Work::Task, When::Now);
         let word = self.rival.counter();
         // V alone: the kernel need not know of any SVE yet.
         let result = self.task.call(&call, false);
