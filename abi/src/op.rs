@@ -56,7 +56,8 @@ pub enum Code {
     SysRead = 4,
     /// Leave by one instruction: `arg[0]` is a [`Go`], the rest by kind.
     Go = 5,
-    /// Write `arg[1]` to the doorbell register at offset `arg[0]`.
+    /// Write `arg[1]` to the doorbell register at offset `arg[0]`. While a disturbance is awaited, the FP registers are used
+    /// without a change, if `arg[2]` is 1: nothing traps that.
     Doorbell = 6,
     /// Make an interrupt pending for this place: `arg[0]` bit 0 IRQ, bit 1 SError, as the target's source can.
     Pend = 7,

@@ -31,6 +31,7 @@ use crate::oracle::controls::Controls;
 use crate::oracle::exceptions::{Pending, taken};
 use crate::oracle::file::{Effect, RegisterFile};
 use crate::oracle::length::effective_length;
+use crate::oracle::traps::{Access, trap};
 use crate::scenario::step::{EretTarget, Expect, GuestSpec, Interrupt, Step, SweepSpec, Verb};
 use crate::scenario::{self, Case};
 use arrive::Resume;
@@ -229,7 +230,10 @@ impl<'a> Compiler<'a> {
         self.need_doorbell()?;
         self.need_disturbance(disturbance)?;
         self.needs.disturbances += 1;
-        self.emit(Code::Doorbell, [doorbell::DISTURB, disturbance as u64, 0, 0, 0]);
+        // Of a cold program, registers that nobody has used are the point.
+        let is_open = trap(Access::Fp, self.place, &self.controls, self.machine).is_none();
+        let touches = is_open && !self.guest.cold;
+        self.emit(Code::Doorbell, [doorbell::DISTURB, disturbance as u64, u64::from(touches), 0, 0]);
         Ok(())
     }
 

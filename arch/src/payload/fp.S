@@ -99,6 +99,11 @@ payload_dump_v:
     DUMP_STATUS
     ret
 
+.global payload_touch
+payload_touch:
+    fmov    x0, d0
+    ret
+
 .global payload_rdvl
 payload_rdvl:
     rdvl    x0, #1

@@ -60,6 +60,12 @@ pub fn vector_length() -> u64 {
     unsafe { payload_rdvl() }
 }
 
+/// Uses the FP registers without a change: where they are loaded on their first use, they are loaded now.
+pub fn touch() {
+    // SAFETY: reads a register.
+    unsafe { payload_touch() };
+}
+
 /// Runs rounds of the churn on Z and P registers: for each `i` in order `Z[i] += Z[i+1]`, `Z[i] ^= Z[i+7]`;
 /// then `P[i] ^= P[i+1]`; indices modulo 32 and 16.
 pub fn churn(rounds: u64) {
@@ -91,6 +97,7 @@ unsafe extern "C" {
     fn payload_dump(image: *mut u8, fpmr: u64);
     fn payload_dump_v(image: *mut u8, fpmr: u64);
     fn payload_rdvl() -> u64;
+    fn payload_touch();
     fn payload_churn(rounds: u64, spill: *mut Spill);
     fn payload_churn_v(rounds: u64);
     fn payload_zero(sve: u64, fpmr: u64);

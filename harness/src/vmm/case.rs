@@ -19,6 +19,7 @@ use super::rival::Rival;
 use super::sweep::Sweep;
 use super::task::{Report, Task};
 use super::vm::{Kind, Vm, VmError};
+use super::witness::Witness;
 use crate::kvm::claims::Claims;
 use crate::kvm::mailbox::Complaint;
 
@@ -62,7 +63,7 @@ pub(super) struct Case<'a> {
     pub(super) at_next_entry: Option<Check>,
     said: Said,
     sweep: Sweep,
-    deadline: Instant,
+    pub(super) deadline: Instant,
 }
 
 /// What the VMM has to say of a case.
@@ -155,15 +156,15 @@ impl Case<'_> {
 
     /// One KVM_RUN.
     fn enter(&mut self) -> Exit {
-        let before = Witness::now();
+        let before = self.awaits().map(|work| Witness::now(work, self.rival));
         let everything = std::mem::take(&mut self.everything);
         let result = match self.at_next_entry.take() {
             Some(check) => self.run_checked(check),
             None => self.task.call(&Call::kvm_run(self.vm.vcpu.as_raw_fd()), everything),
         };
         // Only what a guest was made to suffer counts, not what happened by itself.
-        if self.awaited.is_some() {
-            self.job.disturbed += before.until_now();
+        if let Some(before) = before {
+            self.happened(before.until_now());
         }
         if let Err(errno) = result {
             return match errno {
@@ -251,7 +252,7 @@ impl Case<'_> {
         let answer = match doorbell_offset(address) {
             Some(doorbell::SWEEP_END) => self.sweep.end(),
             Some(doorbell::DISTURBED) => self.job.disturbed,
-            Some(doorbell::PENDING) => u64::from(self.is_awaited()),
+            Some(doorbell::PENDING) => self.rounds(),
             _ => {
                 self.end(End::WildAccess, address);
                 return;
@@ -323,30 +324,6 @@ impl Case<'_> {
     fn end(&mut self, end: End, argument: u64) {
         self.job.end_arg = argument;
         self.job.end = end as u64;
-    }
-}
-
-/// How often this thread has been preempted, and where it is.
-struct Witness {
-    preemptions: u64,
-    cpu: i32,
-}
-
-impl Witness {
-    fn now() -> Self {
-        // SAFETY: all zero is a valid report.
-        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        // SAFETY: the report is written.
-        unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
-        // SAFETY: it only tells.
-        let cpu = unsafe { libc::sched_getcpu() };
-        Self { preemptions: usage.ru_nivcsw.unsigned_abs(), cpu }
-    }
-
-    /// Preemptions and moves since then.
-    fn until_now(self) -> u64 {
-        let now = Self::now();
-        (now.preemptions - self.preemptions) + u64::from(now.cpu != self.cpu)
     }
 }
 

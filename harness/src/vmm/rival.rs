@@ -4,7 +4,7 @@
 //! is, in the guest as a rule, with its registers live.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use abi::pattern::Owner;
 use arch::host::Call;
 
 use super::other::OtherGuest;
+use super::softirq::Traffic;
 use super::task::{Report, Task};
 
 /// What the rival does each time that it wakes up.
@@ -25,6 +26,8 @@ pub(super) enum Work {
     Guest,
     /// It sends the vCPU's thread to the other CPU.
     Migrate,
+    /// From the other CPU, it gives the kernel something to decrypt on the vCPU's.
+    Simd,
 }
 
 /// Above that of the vCPU's thread.
@@ -48,6 +51,8 @@ struct Shared {
     /// It is not in the midst of its work.
     resting: AtomicU32,
     report: Mutex<Report>,
+    /// What it sends, from the first time on that it is asked to; or what the host lacks.
+    traffic: OnceLock<Result<Traffic, String>>,
 }
 
 /// The thread.
@@ -68,6 +73,7 @@ impl Rival {
             rounds: AtomicU64::new(0),
             resting: AtomicU32::new(1),
             report: Mutex::new(Report::NONE),
+            traffic: OnceLock::new(),
         });
         pin(0, 0);
         let of_thread = Arc::clone(&shared);
@@ -111,13 +117,21 @@ impl Rival {
         &self.0.rounds
     }
 
-    /// Whether it has what the work takes: another CPU, another guest.
-    pub(super) fn can(&self, work: Work) -> bool {
+    /// Whether it has what the work takes: another CPU, another guest, a network. If not, what is missing.
+    pub(super) fn can(&self, work: Work) -> Result<(), &str> {
+        let there = |is_there: bool, what| if is_there { Ok(()) } else { Err(what) };
+        let other_cpu = there(self.0.cpus > 1, "the host has one CPU");
         match work {
-            Work::Rest | Work::Task => true,
-            Work::Guest => self.0.has_guest,
-            Work::Migrate => self.0.cpus > 1,
+            Work::Rest | Work::Task => Ok(()),
+            Work::Guest => there(self.0.has_guest, "the host has no room for another guest"),
+            Work::Migrate => other_cpu,
+            Work::Simd => other_cpu.and(self.traffic().map(drop)),
         }
+    }
+
+    /// What has the kernel use SIMD in softirqs of the vCPU's CPU. The first call prepares the host.
+    pub(super) fn traffic(&self) -> Result<&Traffic, &str> {
+        self.0.traffic.get_or_init(Traffic::start).as_ref().map_err(String::as_str)
     }
 }
 
@@ -137,8 +151,8 @@ fn run(shared: &Shared, mut other: Option<OtherGuest>) {
             shared.resting.store(0, Ordering::Release);
             *work
         };
-        // On the vCPU's CPU, but to send it away: that needs no preemption.
-        pin(0, if work == Work::Migrate { 1 } else { 0 });
+        // On the vCPU's CPU, but for what needs no preemption.
+        pin(0, u32::from(matches!(work, Work::Migrate | Work::Simd)));
         let slept = task.call(&moment, true);
         match work {
             Work::Guest => {
@@ -149,6 +163,11 @@ fn run(shared: &Shared, mut other: Option<OtherGuest>) {
             Work::Migrate => {
                 there = !there;
                 pin(shared.thread, u32::from(there));
+            }
+            Work::Simd => {
+                if let Some(Ok(traffic)) = shared.traffic.get() {
+                    traffic.send();
+                }
             }
             Work::Task | Work::Rest => {}
         }

@@ -37,7 +37,7 @@ fn step(op: &Op, index: u64, place: Place) -> Result<(), Status> {
             ring::write(Kind::Register, index, place, RegisterValue { reg: first, value })?;
         }
         Code::Go => depart::go(op, index, place)?,
-        Code::Doorbell => ring_doorbell(first, second)?,
+        Code::Doorbell => ring_doorbell(first, second, third != 0)?,
         Code::Pend => irq::pend(first)?,
         Code::Churn => fp::churn(op)?,
         Code::Map => map(first, second, place)?,
@@ -60,7 +60,7 @@ fn end_of_pass(place: Place) -> Status {
     if job::home() == Some(place) { sweep::end_of_pass(place) } else { Status::BadJob }
 }
 
-fn ring_doorbell(offset: u64, value: u64) -> Result<(), Status> {
+fn ring_doorbell(offset: u64, value: u64, fp_is_open: bool) -> Result<(), Status> {
     let page = job::doorbell().ok_or(Status::BadJob)?;
     if offset >= doorbell::SIZE || !offset.is_multiple_of(8) {
         return Err(Status::BadJob);
@@ -68,16 +68,21 @@ fn ring_doorbell(offset: u64, value: u64) -> Result<(), Status> {
     // SAFETY: the doorbell is mapped at every place and is not memory.
     unsafe { control::mmio_write(page + offset, value) };
     if offset == doorbell::DISTURB && job::has(flag::PATIENT) {
-        // SAFETY: as above.
-        while unsafe { control::mmio_read(page + doorbell::PENDING) } != 0 {
-            control::spin(SPINS);
+        loop {
+            // SAFETY: as above.
+            let rounds = unsafe { control::mmio_read(page + doorbell::PENDING) };
+            if rounds == 0 {
+                break;
+            }
+            if fp_is_open {
+                // A hypervisor that loads the registers on their first use has them in the CPU from here on.
+                fp_registers::touch();
+            }
+            control::spin(rounds);
         }
     }
     Ok(())
 }
-
-/// Rounds that a place waits for a disturbance before it asks anew whether that has happened.
-const SPINS: u64 = 20_000;
 
 fn map(hole: u64, on: u64, place: Place) -> Result<(), Status> {
     let hole = Hole::from_u64(hole).ok_or(Status::BadJob)?;
