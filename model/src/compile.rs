@@ -16,7 +16,7 @@ mod registers;
 mod stub;
 
 use abi::doorbell;
-use abi::op::{Code, Op};
+use abi::op::{Code, Op, Waiting};
 use abi::place::Place;
 use abi::skip;
 
@@ -230,11 +230,23 @@ impl<'a> Compiler<'a> {
         self.need_doorbell()?;
         self.need_disturbance(disturbance)?;
         self.needs.disturbances += 1;
-        // Of a cold program, registers that nobody has used are the point.
-        let is_open = trap(Access::Fp, self.place, &self.controls, self.machine).is_none();
-        let touches = is_open && !self.guest.cold;
-        self.emit(Code::Doorbell, [doorbell::DISTURB, disturbance as u64, u64::from(touches), 0, 0]);
+        self.emit(Code::Doorbell, [doorbell::DISTURB, disturbance as u64, self.waiting() as u64, 0, 0]);
         Ok(())
+    }
+
+    /// What can be done to the registers here without a trap and without a trace.
+    fn waiting(&self) -> Waiting {
+        let is_open = |access| trap(access, self.place, &self.controls, self.machine).is_none();
+        // Of a cold program, registers that nobody has used are the point.
+        if self.guest.cold || !is_open(Access::Fp) {
+            Waiting::Leaves
+        } else if is_open(Access::Sve) {
+            Waiting::Flips
+        } else if self.machine.features.sve {
+            Waiting::Reads
+        } else {
+            Waiting::FlipsV
+        }
     }
 
     fn need_disturbance(&self, disturbance: doorbell::Disturbance) -> Result<(), CompileError> {

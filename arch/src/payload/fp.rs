@@ -66,6 +66,18 @@ pub fn touch() {
     unsafe { payload_touch() };
 }
 
+/// Changes every Z and P register so that a second call changes it back. Runs SVE instructions.
+pub fn flip() {
+    // SAFETY: registers only.
+    unsafe { payload_flip() };
+}
+
+/// Changes every V register so that a second call changes it back. A guest with SVE would lose the bits above them.
+pub fn flip_v() {
+    // SAFETY: registers only.
+    unsafe { payload_flip_v() };
+}
+
 /// Runs rounds of the churn on Z and P registers: for each `i` in order `Z[i] += Z[i+1]`, `Z[i] ^= Z[i+7]`;
 /// then `P[i] ^= P[i+1]`; indices modulo 32 and 16.
 pub fn churn(rounds: u64) {
@@ -98,6 +110,8 @@ unsafe extern "C" {
     fn payload_dump_v(image: *mut u8, fpmr: u64);
     fn payload_rdvl() -> u64;
     fn payload_touch();
+    fn payload_flip();
+    fn payload_flip_v();
     fn payload_churn(rounds: u64, spill: *mut Spill);
     fn payload_churn_v(rounds: u64);
     fn payload_zero(sve: u64, fpmr: u64);

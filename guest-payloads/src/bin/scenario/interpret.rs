@@ -2,7 +2,7 @@
 
 use abi::doorbell;
 use abi::job::{Status, flag};
-use abi::op::{Code, Hole, Op, RDVL, TICKS};
+use abi::op::{Code, Hole, Op, RDVL, TICKS, Waiting};
 use abi::place::Place;
 use abi::record::{Kind, RegisterValue};
 use arch::payload::{bench, control, fp as fp_registers};
@@ -37,7 +37,7 @@ fn step(op: &Op, index: u64, place: Place) -> Result<(), Status> {
             ring::write(Kind::Register, index, place, RegisterValue { reg: first, value })?;
         }
         Code::Go => depart::go(op, index, place)?,
-        Code::Doorbell => ring_doorbell(first, second, third != 0)?,
+        Code::Doorbell => ring_doorbell(first, second, third)?,
         Code::Pend => irq::pend(first)?,
         Code::Churn => fp::churn(op)?,
         Code::Map => map(first, second, place)?,
@@ -60,13 +60,14 @@ fn end_of_pass(place: Place) -> Status {
     if job::home() == Some(place) { sweep::end_of_pass(place) } else { Status::BadJob }
 }
 
-fn ring_doorbell(offset: u64, value: u64, fp_is_open: bool) -> Result<(), Status> {
+fn ring_doorbell(offset: u64, value: u64, waiting: u64) -> Result<(), Status> {
     let page = job::doorbell().ok_or(Status::BadJob)?;
     if offset >= doorbell::SIZE || !offset.is_multiple_of(8) {
         return Err(Status::BadJob);
     }
     // SAFETY: the doorbell is mapped at every place and is not memory.
     unsafe { control::mmio_write(page + offset, value) };
+    let waiting = Waiting::from_u64(waiting).ok_or(Status::BadJob)?;
     if offset == doorbell::DISTURB && job::has(flag::PATIENT) {
         loop {
             // SAFETY: as above.
@@ -74,14 +75,22 @@ fn ring_doorbell(offset: u64, value: u64, fp_is_open: bool) -> Result<(), Status
             if rounds == 0 {
                 break;
             }
-            if fp_is_open {
-                // A hypervisor that loads the registers on their first use has them in the CPU from here on.
-                fp_registers::touch();
-            }
+            use_registers(waiting);
             control::spin(rounds);
+            use_registers(waiting);
         }
     }
     Ok(())
+}
+
+/// Called twice, it leaves them as they were.
+fn use_registers(waiting: Waiting) {
+    match waiting {
+        Waiting::Leaves => {}
+        Waiting::Reads => fp_registers::touch(),
+        Waiting::Flips => fp_registers::flip(),
+        Waiting::FlipsV => fp_registers::flip_v(),
+    }
 }
 
 fn map(hole: u64, on: u64, place: Place) -> Result<(), Status> {
