@@ -30,8 +30,9 @@ pub const PUTC: u64 = 0x38;
 /// Read: how many disturbances really happened in this case, however they were asked for.
 pub const DISTURBED: u64 = 0x40;
 
-/// Read, in jobs with [`crate::job::flag::PATIENT`]: 1 while the disturbance that was asked for last has not happened yet.
-/// Whoever asks spins meanwhile, with its registers live: a host can only be made to preempt a guest that runs.
+/// Read, in jobs with [`crate::job::flag::PATIENT`]: 0 once the disturbance that was asked for last has happened, else for
+/// how many rounds to spin before asking anew. The registers are live meanwhile, if nothing traps their use: a host can
+/// only be made to preempt a guest that runs.
 pub const PENDING: u64 = 0x48;
 /// Written: look at this vCPU, or at yourself, now. The value is a [`Check`] in bits 7:0; bits 63:8 are the offset of its
 /// image in the program's data, for one that takes an image.

@@ -56,7 +56,8 @@ pub enum Code {
     SysRead = 4,
     /// Leave by one instruction: `arg[0]` is a [`Go`], the rest by kind.
     Go = 5,
-    /// Write `arg[1]` to the doorbell register at offset `arg[0]`.
+    /// Write `arg[1]` to the doorbell register at offset `arg[0]`. `arg[2]` is what may be done to the FP registers while a
+    /// disturbance is awaited, a [`Waiting`].
     Doorbell = 6,
     /// Make an interrupt pending for this place: `arg[0]` bit 0 IRQ, bit 1 SError, as the target's source can.
     Pend = 7,
@@ -74,6 +75,34 @@ pub enum Code {
     RoundTrips = 12,
     /// Wait, without WFI, until the timer of the last [`Go::WfiTimer`] has fired: WFI may complete before.
     Fired = 13,
+}
+
+/// What a place does with the FP registers while it waits for a disturbance. They are the same before and after.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u64)]
+pub enum Waiting {
+    /// Nothing: an access may trap, or that nobody has used them is the point.
+    Leaves = 0,
+    /// It reads one: a hypervisor that loads them on their first use has them in the CPU from then on.
+    Reads = 1,
+    /// It changes Z and P registers, and back: what the hypervisor has saved before is then not what they are.
+    Flips = 2,
+    /// It does that to V registers: the guest has no SVE.
+    FlipsV = 3,
+}
+
+impl Waiting {
+    /// The value, if it is one.
+    #[must_use]
+    pub const fn from_u64(value: u64) -> Option<Self> {
+        match value {
+            0 => Some(Self::Leaves),
+            1 => Some(Self::Reads),
+            2 => Some(Self::Flips),
+            3 => Some(Self::FlipsV),
+            _ => None,
+        }
+    }
 }
 
 impl Code {

@@ -6,6 +6,7 @@
 
 mod archive;
 mod cache;
+mod modules;
 mod spec;
 pub mod unpack;
 
@@ -30,6 +31,8 @@ const SPACE: u64 = 500_000_000;
 pub struct Kernel {
     /// The raw arm64 `Image`.
     pub image: PathBuf,
+    /// An archive of modules for its initial file system; none of a kernel that came as a file.
+    pub modules: Option<PathBuf>,
     /// What it is called to people: `Debian 7.2.12-1 (linux-binary-7.2.12+deb13-cloud-arm64)`.
     pub name: String,
     /// The release that it tells of itself, as `uname -r` does.
@@ -187,6 +190,7 @@ fn file(path: &Path, settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<K
         let (banner, release) = identity(&bytes, &shown)?;
         return Ok(Kernel {
             image: path.to_owned(),
+            modules: None,
             name: named(&release),
             release,
             banner,
@@ -214,6 +218,7 @@ fn file(path: &Path, settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<K
         banner,
         release,
         config: config.as_deref(),
+        modules: None,
     };
     Ok(cache.store(&locked, &entry, new)?)
 }
@@ -303,11 +308,12 @@ fn from_mirror(
     let archive = Archive::open(mirror, staging.path(), say)?;
     let offer = archive.choose(wanted)?;
     let (entry, name) = (offer.entry(), offer.name());
-    if let Some(kernel) = cache.load(&entry) {
+    // One of an older version of this program came without its modules.
+    if let Some(kernel) = cache.load(&entry).filter(|kernel| kernel.modules.is_some()) {
         cache.remember(locked, wanted, &entry, now);
         return Ok(kernel);
     }
-    say(&format!("fetching {name} from {}, about 10 to 30 MB", offer.from));
+    say(&format!("fetching {name} from {}, about 20 to 40 MB", offer.from));
     let contents = archive.fetch(&offer)?;
     let image = unpack::image(contents.vmlinuz)
         .map_err(|why| KernelError::Unusable { what: format!("the kernel in {}", offer.package), why })?;
@@ -321,6 +327,7 @@ fn from_mirror(
         banner,
         release,
         config: config.as_deref(),
+        modules: contents.modules.as_deref(),
     };
     let kernel = cache.store(locked, &entry, new)?;
     cache.remember(locked, wanted, &entry, now);

@@ -13,7 +13,9 @@
 //! | [`case`] | one case: KVM_RUN until the payload or the budget ends it |
 //! | [`sweep`], [`disturb`] | preemption points; what is done to a vCPU, there and on demand |
 //! | [`check`] | what the step `vmm` asks for |
+//! | [`witness`] | proof that it happened |
 //! | [`task`], [`rival`], [`other`] | a thread as the owner of registers; one that takes the CPU away; another guest |
+//! | [`softirq`] | SIMD of the host between an exit and the next entry |
 //! | [`kernel_log`] | what the host kernel said meanwhile |
 //! | [`raw`] | what `kvm-ioctls` lacks |
 #![expect(unsafe_code, reason = "guest memory and register files are handed to the kernel by address")]
@@ -30,6 +32,7 @@ mod other;
 mod probe;
 mod raw;
 mod rival;
+mod softirq;
 mod sweep;
 mod task;
 mod vm;

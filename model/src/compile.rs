@@ -16,7 +16,7 @@ mod registers;
 mod stub;
 
 use abi::doorbell;
-use abi::op::{Code, Op};
+use abi::op::{Code, Op, Waiting};
 use abi::place::Place;
 use abi::skip;
 
@@ -31,6 +31,7 @@ use crate::oracle::controls::Controls;
 use crate::oracle::exceptions::{Pending, taken};
 use crate::oracle::file::{Effect, RegisterFile};
 use crate::oracle::length::effective_length;
+use crate::oracle::traps::{Access, trap};
 use crate::scenario::step::{EretTarget, Expect, GuestSpec, Interrupt, Step, SweepSpec, Verb};
 use crate::scenario::{self, Case};
 use arrive::Resume;
@@ -244,8 +245,23 @@ impl<'a> Compiler<'a> {
         self.need_doorbell()?;
         self.need_disturbance(disturbance)?;
         self.needs.disturbances += 1;
-        self.emit(Code::Doorbell, [register, disturbance as u64, 0, 0, 0]);
+        self.emit(Code::Doorbell, [register, disturbance as u64, self.waiting() as u64, 0, 0]);
         Ok(())
+    }
+
+    /// What can be done to the registers here without a trap and without a trace.
+    fn waiting(&self) -> Waiting {
+        let is_open = |access| trap(access, self.place, &self.controls, self.machine).is_none();
+        // Of a cold program, registers that nobody has used are the point.
+        if self.guest.cold || !is_open(Access::Fp) {
+            Waiting::Leaves
+        } else if is_open(Access::Sve) {
+            Waiting::Flips
+        } else if self.machine.features.sve {
+            Waiting::Reads
+        } else {
+            Waiting::FlipsV
+        }
     }
 
     fn need_disturbance(&self, disturbance: doorbell::Disturbance) -> Result<(), CompileError> {

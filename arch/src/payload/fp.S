@@ -99,6 +99,29 @@ payload_dump_v:
     DUMP_STATUS
     ret
 
+.global payload_touch
+payload_touch:
+    fmov    x0, d0
+    ret
+
+// Bits that are changed change back the second time.
+.global payload_flip
+payload_flip:
+.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    eor     z\n\().d, z\n\().d, #0x5555555555555555
+.endr
+.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    rev     p\n\().b, p\n\().b
+.endr
+    ret
+
+.global payload_flip_v
+payload_flip_v:
+.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    mvn     v\n\().16b, v\n\().16b
+.endr
+    ret
+
 .global payload_rdvl
 payload_rdvl:
     rdvl    x0, #1

@@ -60,6 +60,24 @@ pub fn vector_length() -> u64 {
     unsafe { payload_rdvl() }
 }
 
+/// Uses the FP registers without a change: where they are loaded on their first use, they are loaded now.
+pub fn touch() {
+    // SAFETY: reads a register.
+    unsafe { payload_touch() };
+}
+
+/// Changes every Z and P register so that a second call changes it back. Runs SVE instructions.
+pub fn flip() {
+    // SAFETY: registers only.
+    unsafe { payload_flip() };
+}
+
+/// Changes every V register so that a second call changes it back. A guest with SVE would lose the bits above them.
+pub fn flip_v() {
+    // SAFETY: registers only.
+    unsafe { payload_flip_v() };
+}
+
 /// Runs rounds of the churn on Z and P registers: for each `i` in order `Z[i] += Z[i+1]`, `Z[i] ^= Z[i+7]`;
 /// then `P[i] ^= P[i+1]`; indices modulo 32 and 16.
 pub fn churn(rounds: u64) {
@@ -91,6 +109,9 @@ unsafe extern "C" {
     fn payload_dump(image: *mut u8, fpmr: u64);
     fn payload_dump_v(image: *mut u8, fpmr: u64);
     fn payload_rdvl() -> u64;
+    fn payload_touch();
+    fn payload_flip();
+    fn payload_flip_v();
     fn payload_churn(rounds: u64, spill: *mut Spill);
     fn payload_churn_v(rounds: u64);
     fn payload_zero(sve: u64, fpmr: u64);

@@ -43,6 +43,9 @@ const PAYLOAD: &[&str] = &[
     "payload_slots_el1",
     "payload_slots_el2",
     "payload_zero",
+    "payload_flip",
+    "payload_flip_v",
+    "payload_touch",
 ];
 
 /// `arch/src/hyp/fp.S`.

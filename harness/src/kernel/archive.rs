@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::KernelError;
 use super::cache::read;
 use super::spec::Wanted;
-use super::unpack;
+use super::{modules, unpack};
 use crate::debian::{self, Apt, DebianError, Repositories, failed, version};
 
 /// Where kernels come from, of the archive itself.
@@ -127,6 +127,8 @@ pub(super) struct Archive {
 pub(super) struct Contents {
     pub(super) vmlinuz: Vec<u8>,
     pub(super) config: Option<Vec<u8>>,
+    /// See [`modules::archive`].
+    pub(super) modules: Option<Vec<u8>>,
 }
 
 impl Archive {
@@ -177,10 +179,12 @@ impl Archive {
         fs::create_dir(&root).map_err(|source| failed("create", &root, source))?;
         debian::unpack(&self.apt.download(&offer.package, &offer.version)?, &root)?;
         if !offer.kind.image {
-            // It only has the configuration; without it the kernel is as good.
-            let base = format!("linux-base-{}", offer.kind.release);
-            if let Ok(package) = self.apt.download(&base, &offer.version) {
-                debian::unpack(&package, &root)?;
+            // The configuration, and the modules: without them the kernel is nearly as good.
+            for what in ["base", "modules"] {
+                let name = format!("linux-{what}-{}", offer.kind.release);
+                if let Ok(package) = self.apt.download(&name, &offer.version) {
+                    debian::unpack(&package, &root)?;
+                }
             }
         }
         // For Secure Boot, which nothing here has: it is the same kernel.
@@ -193,7 +197,7 @@ impl Archive {
         };
         let vmlinuz = read(&vmlinuz, unpack::LIMIT).map_err(|source| failed("read", &vmlinuz, source))?;
         let config = find(&root, "config").and_then(|config| read(&config, unpack::LIMIT).ok());
-        Ok(Contents { vmlinuz, config })
+        Ok(Contents { vmlinuz, config, modules: modules::archive(&root) })
     }
 }
 

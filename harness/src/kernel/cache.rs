@@ -18,6 +18,8 @@ const FORMAT: u32 = 1;
 const IMAGE: &str = "Image";
 /// The configuration of an entry, if it is known.
 const CONFIG: &str = "config";
+/// The modules of an entry, if it came with any.
+const MODULES: &str = "modules.cpio";
 /// What an entry says of itself.
 const NOTE: &str = "kernel.json";
 /// Beside the entries: which one answers what, and when that was looked up.
@@ -41,6 +43,9 @@ pub(super) struct Note {
     pub(super) banner: String,
     pub(super) sha256: String,
     pub(super) config_sha256: Option<String>,
+    /// Of its modules. Entries of older versions of this program have none.
+    #[serde(default)]
+    pub(super) modules_sha256: Option<String>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -76,6 +81,8 @@ pub(super) struct New<'a> {
     pub(super) release: String,
     /// The configuration, if it is known.
     pub(super) config: Option<&'a [u8]>,
+    /// Its modules, if it came with any.
+    pub(super) modules: Option<&'a [u8]>,
 }
 
 impl Cache<'_> {
@@ -164,8 +171,12 @@ impl Cache<'_> {
     pub(super) fn load(&self, entry: &str) -> Option<Kernel> {
         let note = self.note(entry)?;
         let image = self.image(entry);
-        let bytes = read(&image, unpack::LIMIT).ok()?;
-        (sha256(&bytes) == note.sha256).then(|| kernel(image, note))
+        let is_whole =
+            |path: &Path, sum: &str| read(path, unpack::LIMIT).is_ok_and(|bytes| sha256(&bytes) == sum);
+        let modules = image.with_file_name(MODULES);
+        let whole = is_whole(&image, &note.sha256)
+            && note.modules_sha256.as_ref().is_none_or(|sum| is_whole(&modules, sum));
+        whole.then(|| kernel(image, note))
     }
 
     /// Makes an entry, in place of a broken one if there is one.
@@ -187,10 +198,16 @@ impl Cache<'_> {
             banner: new.banner,
             sha256: sha256(new.image),
             config_sha256: new.config.map(sha256),
+            modules_sha256: new.modules.map(sha256),
         };
         let mut text = serde_json::to_string_pretty(&note).expect("a note has only texts");
         text.push('\n');
-        let files = [(IMAGE, Some(new.image)), (CONFIG, new.config), (NOTE, Some(text.as_bytes()))];
+        let files = [
+            (IMAGE, Some(new.image)),
+            (CONFIG, new.config),
+            (MODULES, new.modules),
+            (NOTE, Some(text.as_bytes())),
+        ];
         for (name, bytes) in files {
             let Some(bytes) = bytes else { continue };
             let path = built.join(name);
@@ -202,8 +219,9 @@ impl Cache<'_> {
 }
 
 fn kernel(image: PathBuf, note: Note) -> Kernel {
-    let Note { name, release, banner, sha256, config_sha256, .. } = note;
-    Kernel { image, name, release, banner, sha256, config_sha256 }
+    let Note { name, release, banner, sha256, config_sha256, modules_sha256, .. } = note;
+    let modules = modules_sha256.map(|_| image.with_file_name(MODULES));
+    Kernel { image, modules, name, release, banner, sha256, config_sha256 }
 }
 
 /// Writes a file that is on the disk before its folder gets its name.
@@ -251,6 +269,7 @@ pub(super) mod tests {
             banner: unpack::banner(&image).unwrap(),
             release: RELEASE.to_owned(),
             config: Some(b"CONFIG_KVM=y\n"),
+            modules: Some(b"an archive"),
         };
         Cache(folder).store(&locked, &format!("linux_{version}"), new).unwrap()
     }

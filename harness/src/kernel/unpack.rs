@@ -72,6 +72,18 @@ pub fn image(mut bytes: Vec<u8>) -> Result<Vec<u8>> {
     Err(UnpackError::TooDeep)
 }
 
+/// Unpacks a kernel's module of at most so many bytes; one that is not packed stays as it is.
+///
+/// # Errors
+///
+/// If it is packed in an unknown way, or does not unpack.
+pub(super) fn module(bytes: Vec<u8>, limit: u64) -> Result<Vec<u8>> {
+    if bytes.starts_with(b"\x7fELF") {
+        return Ok(bytes);
+    }
+    Method::of(&bytes).ok_or(UnpackError::Unknown)?.unpack(&bytes, limit)
+}
+
 /// Whether this is a raw `Image`.
 #[must_use]
 pub fn is_raw(bytes: &[u8]) -> bool {
@@ -98,10 +110,7 @@ impl<'a> Packing<'a> {
         if bytes.starts_with(b"MZ") && bytes.get(4..8) == Some(b"zimg") {
             return Self::zboot(bytes);
         }
-        let method = [Method::Gzip, Method::Zstd, Method::Xz]
-            .into_iter()
-            .find(|method| bytes.starts_with(method.magic()))
-            .ok_or(UnpackError::Unknown)?;
+        let method = Method::of(bytes).ok_or(UnpackError::Unknown)?;
         Ok(Self::By(method, bytes))
     }
 
@@ -130,6 +139,10 @@ impl<'a> Packing<'a> {
 }
 
 impl Method {
+    fn of(bytes: &[u8]) -> Option<Self> {
+        [Self::Gzip, Self::Zstd, Self::Xz].into_iter().find(|method| bytes.starts_with(method.magic()))
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",

@@ -2,6 +2,7 @@
 
 use std::io::{self, Cursor, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
 use std::process::Command;
 
 use cpio::NewcBuilder;
@@ -14,6 +15,10 @@ use crate::qemu::Qemu;
 
 /// The kernel's parameter that tells the agent where the shared file is.
 pub const MAIL_PARAMETER: &str = "holdfast.mail";
+/// The folder of the initial file system with modules of the kernel, named so that their order is that of loading.
+pub const MODULES: &str = "modules";
+/// The mode of a folder there.
+pub(crate) const FOLDER_MODE: u32 = 0o040_755;
 
 /// Which of its modes KVM is in.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -84,7 +89,7 @@ const PARAMETERS: [&str; 14] = [
     "init_on_alloc=0",
     "rcupdate.rcu_cpu_stall_suppress=1",
     "nowatchdog",
-    "initcall_blacklist=load_system_certificate_list,scx_init,crypto_algapi_init,inet6_init",
+    "initcall_blacklist=load_system_certificate_list,scx_init,inet6_init",
 ];
 
 impl Host {
@@ -95,7 +100,7 @@ impl Host {
     ///
     /// If the initial file system cannot be made.
     pub fn command(&self, qemu: &Qemu, cpu: Cpu, mail: i32) -> io::Result<(Command, Vec<OwnedFd>)> {
-        let initrd = initrd()?;
+        let initrd = initrd(self.kernel.modules.as_deref())?;
         let mut command = qemu.command();
         command.args(self.arguments(cpu, mail, &format!("/proc/self/fd/{}", initrd.as_raw_fd())));
         Ok((command, vec![initrd]))
@@ -184,9 +189,9 @@ impl Host {
     }
 }
 
-/// The initial file system: the agent as `/init`, the folders that it mounts on, and a console for its last words.
-fn initrd() -> io::Result<OwnedFd> {
-    const FOLDER: u32 = 0o040_755;
+/// The initial file system: the agent as `/init`, the folders that it mounts on, and a console for its last words. The
+/// archive of modules follows it as it is.
+fn initrd(modules: Option<&Path>) -> io::Result<OwnedFd> {
     const PROGRAM: u32 = 0o100_755;
     const CHARACTER_DEVICE: u32 = 0o020_600;
     let own;
@@ -213,11 +218,14 @@ fn initrd() -> io::Result<OwnedFd> {
         writer.finish().map(drop)
     };
     for folder in ["dev", "proc", "sys"] {
-        entry(folder, FOLDER, &[])?;
+        entry(folder, FOLDER_MODE, &[])?;
     }
     entry("dev/console", CHARACTER_DEVICE, &[])?;
     entry("init", PROGRAM, agent)?;
     cpio::newc::trailer(&mut out)?;
+    if let Some(modules) = modules {
+        io::copy(&mut std::fs::File::open(modules)?, &mut out)?;
+    }
     out.flush()?;
     Ok(file.into())
 }

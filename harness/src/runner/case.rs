@@ -252,6 +252,9 @@ impl Run<'_> {
                     Some(why) if verdict.state == State::Pass => {
                         Verdict::new(State::Skip(skip::FEATURE_ABSENT.to_owned()), why.as_str())
                     }
+                    Some(why) if matches!(verdict.state, State::Skip(_)) => {
+                        Verdict::new(verdict.state, why.as_str())
+                    }
                     _ => verdict,
                 }
             }

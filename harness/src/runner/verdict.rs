@@ -89,8 +89,9 @@ pub(super) fn clean(program: &Program, swept: bool, hyp: Option<&HypReport>, inn
         return harm(program, hyp);
     }
     let not_disturbed = |why: &str| Verdict::new(State::Skip(skip::NOT_DISTURBED.to_owned()), why);
-    if program.needs.disturbances > 0 && hyp.is_some_and(|hyp| hyp.disturbed == 0) {
-        return not_disturbed("no disturbance happened");
+    let needed = program.needs.disturbances as u64;
+    if let Some(hyp) = hyp.filter(|hyp| hyp.disturbed < needed) {
+        return not_disturbed(&format!("{} of {needed} disturbances happened", hyp.disturbed));
     }
     if swept && hyp.is_some_and(|hyp| hyp.counters.sweep_points == 0) {
         return not_disturbed("the sweep had no points");
@@ -422,6 +423,7 @@ mod tests {
         assert_eq!(state(0, false, &report(None, |_| ())), State::Pass);
         assert_eq!(state(1, false, &report(None, |_| ())), not_disturbed);
         assert_eq!(state(1, false, &report(None, |hyp| hyp.disturbed = 1)), State::Pass);
+        assert_eq!(state(2, false, &report(None, |hyp| hyp.disturbed = 1)), not_disturbed);
         assert_eq!(state(0, true, &report(None, |_| ())), not_disturbed);
         assert_eq!(state(0, true, &report(None, |hyp| hyp.counters.sweep_points = 1)), State::Pass);
         let harmed = report(None, |hyp| hyp.counters.neighbors_harmed = 1);

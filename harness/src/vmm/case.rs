@@ -73,7 +73,7 @@ pub(super) struct Case<'a> {
     pub(super) by_signal: bool,
     said: Said,
     sweep: Sweep,
-    deadline: Instant,
+    pub(super) deadline: Instant,
 }
 
 /// What the VMM has to say of a case.
@@ -195,7 +195,7 @@ impl Case<'_> {
 
     /// One KVM_RUN.
     fn enter(&mut self) -> Exit {
-        let before = Witness::now(self.rival);
+        let before = self.awaits().map(|(work, when)| Witness::now(work, when, self.rival));
         let everything = std::mem::take(&mut self.everything);
         let result = match self.at_next_entry.take() {
             Some(check) => {
@@ -205,7 +205,10 @@ impl Case<'_> {
             }
             None => self.task.call(&Call::kvm_run(self.vm.vcpu.as_raw_fd()), everything),
         };
-        self.job.disturbed += self.suffered(&before);
+        // Only what a guest was made to suffer counts, not what happened by itself.
+        if let Some(before) = before {
+            self.happened(before.until_now());
+        }
         if let Err(errno) = result {
             return match errno {
                 libc::EINTR | libc::EAGAIN => Exit::Signal,
@@ -296,7 +299,7 @@ impl Case<'_> {
         let answer = match doorbell_offset(address) {
             Some(doorbell::SWEEP_END) => self.sweep.end(),
             Some(doorbell::DISTURBED) => self.job.disturbed,
-            Some(doorbell::PENDING) => u64::from(self.is_awaited()),
+            Some(doorbell::PENDING) => self.rounds(),
             _ => {
                 self.end(End::WildAccess, address);
                 return;

@@ -1,5 +1,7 @@
 //! What is done to a vCPU, and the proof that it happened.
 
+use std::time::Instant;
+
 use abi::doorbell::Disturbance;
 use kvm_bindings::kvm_vcpu_events;
 
@@ -7,20 +9,39 @@ use super::case::Case;
 use super::raw;
 use super::rival::{When, Work};
 use super::vm::{Vm, VmError, failed};
-use super::witness::Witness;
 
 /// How often a guest may ask whether its disturbance has happened before it goes on without.
-const PATIENCE: u32 = 100;
+const PATIENCE: u32 = 150;
 
 /// A disturbance that the host was asked for, and that has to happen while the guest runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Awaited {
-    /// [`super::case::Case`]'s count of what happened when it was asked for.
-    since: u64,
-    asked: u32,
     work: Work,
+    /// What the kernel's counters say of it.
+    happened: u64,
+    asked: u32,
     /// When it has to happen: [`When::Asleep`] is while the vCPU waits in WFI.
     when: When,
+}
+
+impl Awaited {
+    /// For how many rounds the guest spins before it asks. An interrupt is to find it with its registers live rather than
+    /// this program between two of its runs; a preemption waits for neither.
+    const fn rounds(self) -> u64 {
+        match self.work {
+            Work::Simd => 300_000,
+            _ => 20_000,
+        }
+    }
+
+    /// In how many runs of the guest it has to happen. A preemption is the scheduler's, an interrupt may come just before
+    /// the guest's registers are live, or just after.
+    const fn enough(self) -> u64 {
+        match self.work {
+            Work::Simd => 4,
+            _ => 1,
+        }
+    }
 }
 
 impl Case<'_> {
@@ -33,14 +54,18 @@ impl Case<'_> {
                 return Ok(());
             }
             Disturbance::SaveRestore => return self.save_restore(),
-            // Nothing in a plain host uses SIMD in an interrupt: it has to be given something that does.
-            Disturbance::HostSimd => return Ok(()),
+            Disturbance::HostSimd => Work::Simd,
             Disturbance::Preempt if self.by_signal => Work::Signal,
             Disturbance::Preempt => Work::Task,
             Disturbance::OtherVcpu => Work::Guest,
             Disturbance::Migrate => Work::Migrate,
         };
-        if !self.rival.can(work) {
+        let begun = Instant::now();
+        let can = self.rival.can(work);
+        // The first one that needs a network makes it, at the cost of no guest.
+        self.deadline += begun.elapsed();
+        if let Err(lacks) = can {
+            self.skip(lacks);
             return Ok(());
         }
         self.await_work(work, When::Now);
@@ -55,41 +80,46 @@ impl Case<'_> {
             // The language has no others.
             _ => return,
         };
-        if self.rival.can(work) {
-            self.await_work(work, When::Asleep);
+        match self.rival.can(work) {
+            Ok(()) => self.await_work(work, When::Asleep),
+            Err(lacks) => self.skip(lacks),
         }
     }
 
     fn await_work(&mut self, work: Work, when: When) {
-        self.awaited = Some(Awaited { since: self.job.disturbed, asked: 0, work, when });
+        self.awaited = Some(Awaited { work, when, happened: 0, asked: 0 });
         self.rival.work(work, when);
     }
 
-    /// How often the guest was disturbed since then. Only what it was made to suffer counts, not what happened by itself.
-    pub(super) fn suffered(&self, before: &Witness) -> u64 {
-        let Some(awaited) = self.awaited else { return 0 };
-        let now = Witness::now(self.rival);
-        match awaited.when {
-            When::Now if awaited.work == Work::Signal => before.signals(&now),
-            When::Now => before.preemptions(&now),
-            When::Asleep => u64::from(before.slept_beside_rival(&now)),
+    /// The work that is awaited: once the guest spins, with its registers live, for it to happen, or while it waits.
+    pub(super) fn awaits(&self) -> Option<(Work, When)> {
+        let awaited = self.awaited.filter(|awaited| awaited.asked > 0 || awaited.when == When::Asleep)?;
+        Some((awaited.work, awaited.when))
+    }
+
+    /// Notes that what is awaited happened so often.
+    pub(super) fn happened(&mut self, times: u64) {
+        if let Some(awaited) = &mut self.awaited {
+            awaited.happened += times;
         }
     }
 
-    /// Whether a disturbance that was asked for has yet to happen.
-    pub(super) fn is_awaited(&mut self) -> bool {
-        let Some(awaited) = &mut self.awaited else { return false };
+    /// For how many rounds the guest is to go on spinning: 0 once what was asked for has happened, or never will.
+    pub(super) fn rounds(&mut self) -> u64 {
+        let Some(awaited) = &mut self.awaited else { return 0 };
         awaited.asked += 1;
+        let awaited = *awaited;
+        let happened = awaited.happened >= awaited.enough();
         // A wait is over when the guest asks.
-        let awaits =
-            awaited.when == When::Now && self.job.disturbed == awaited.since && awaited.asked < PATIENCE;
-        if !awaits {
-            self.awaited = None;
-            // What was asked for has happened, here and not anywhere after it.
-            let found = self.rival.rest();
-            self.of_rival.merge(found);
+        if !happened && awaited.when == When::Now && awaited.asked < PATIENCE {
+            return awaited.rounds();
         }
-        awaits
+        self.awaited = None;
+        self.job.disturbed += u64::from(happened);
+        // What was asked for has happened, here and not anywhere after it.
+        let found = self.rival.rest();
+        self.of_rival.merge(found);
+        0
     }
 
     /// Commits a disturbance at a point of a sweep: the vCPU is out of the guest, and stays so until it is over.
@@ -98,11 +128,14 @@ impl Case<'_> {
             Disturbance::Preempt => Work::Task,
             Disturbance::OtherVcpu => Work::Guest,
             Disturbance::Migrate => Work::Migrate,
-            Disturbance::Clobber | Disturbance::HostSimd | Disturbance::SaveRestore => {
-                return self.disturb(kind);
+            Disturbance::Clobber | Disturbance::SaveRestore => return self.disturb(kind),
+            Disturbance::HostSimd => {
+                // A step is an exit to here, with the vCPU put: there is no entry left that this could come before.
+                self.skip("a single step leaves no room for SIMD between an exit and an entry");
+                return Ok(());
             }
         };
-        if self.rival.can(work) {
+        if self.rival.can(work).is_ok() {
             let found = self.rival.once(work);
             self.of_rival.merge(found);
             self.job.disturbed += 1;

@@ -4,7 +4,7 @@
 //! is, in the guest as a rule, with its registers live.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use abi::pattern::Owner;
 use arch::host::{self, Call, Image};
 
 use super::other::OtherGuest;
+use super::softirq::Traffic;
 use super::task::{self, Report, Task, Unit};
 
 /// What the rival does each time that it wakes up.
@@ -27,6 +28,8 @@ pub(super) enum Work {
     Migrate,
     /// It sends it a signal.
     Signal,
+    /// From the other CPU, it gives the kernel something to decrypt on the vCPU's.
+    Simd,
 }
 
 /// When the rival does it.
@@ -61,6 +64,8 @@ struct Shared {
     /// It is not in the midst of its work.
     resting: AtomicU32,
     report: Mutex<Report>,
+    /// What it sends, from the first time on that it is asked to; or what the host lacks.
+    traffic: OnceLock<Result<Traffic, String>>,
 }
 
 /// The thread.
@@ -81,6 +86,7 @@ impl Rival {
             rounds: AtomicU64::new(0),
             resting: AtomicU32::new(1),
             report: Mutex::new(Report::NONE),
+            traffic: OnceLock::new(),
         });
         pin(0, 0);
         let of_thread = Arc::clone(&shared);
@@ -128,13 +134,21 @@ impl Rival {
         &self.0.rounds
     }
 
-    /// Whether it has what the work takes: another CPU, another guest.
-    pub(super) fn can(&self, work: Work) -> bool {
+    /// Whether it has what the work takes: another CPU, another guest, a network. If not, what is missing.
+    pub(super) fn can(&self, work: Work) -> Result<(), &str> {
+        let there = |is_there: bool, what| if is_there { Ok(()) } else { Err(what) };
+        let other_cpu = there(self.0.cpus > 1, "the host has one CPU");
         match work {
-            Work::Rest | Work::Task | Work::Signal => true,
-            Work::Guest => self.0.has_guest,
-            Work::Migrate => self.0.cpus > 1,
+            Work::Rest | Work::Task | Work::Signal => Ok(()),
+            Work::Guest => there(self.0.has_guest, "the host has no room for another guest"),
+            Work::Migrate => other_cpu,
+            Work::Simd => other_cpu.and(self.traffic().map(drop)),
         }
+    }
+
+    /// What has the kernel use SIMD in softirqs of the vCPU's CPU. The first call prepares the host.
+    pub(super) fn traffic(&self) -> Result<&Traffic, &str> {
+        self.0.traffic.get_or_init(Traffic::start).as_ref().map_err(String::as_str)
     }
 }
 
@@ -157,8 +171,8 @@ fn run(shared: &Shared, mut other: Option<OtherGuest>) {
         if when == When::Asleep {
             prefer(NO_PRIORITY);
         }
-        // On the vCPU's CPU, but to send it away: that needs no preemption.
-        pin(0, if work == Work::Migrate { 1 } else { 0 });
+        // On the vCPU's CPU, but for what needs no preemption.
+        pin(0, u32::from(matches!(work, Work::Migrate | Work::Simd)));
         let slept = task.call(&moment, true);
         match work {
             Work::Guest => {
@@ -171,6 +185,11 @@ fn run(shared: &Shared, mut other: Option<OtherGuest>) {
                 pin(shared.thread, u32::from(there));
             }
             Work::Signal => signal(shared.thread),
+            Work::Simd => {
+                if let Some(Ok(traffic)) = shared.traffic.get() {
+                    traffic.send();
+                }
+            }
             Work::Task | Work::Rest => {}
         }
         if when == When::Asleep {

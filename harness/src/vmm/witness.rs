@@ -1,48 +1,78 @@
-//! The kernel's own account of what happened to the vCPU's thread: the proof of a disturbance.
+//! The kernel's own account of what a disturbance did, before and after a KVM_RUN: the proof of it.
 
 use std::sync::atomic::Ordering;
 
-use super::rival::{self, Rival};
+use super::rival::{self, Rival, When, Work};
 
-/// How often this thread has been preempted and has slept, where it is, how often the rival has run, and the
-/// signals that it sent.
-pub(super) struct Witness {
-    preemptions: u64,
-    sleeps: u64,
-    cpu: i32,
-    rounds: u64,
-    signals: u64,
+/// What it said before.
+pub(super) enum Witness<'a> {
+    /// How often this thread was preempted, and the CPU that it was on.
+    Thread { preemptions: u64, cpu: i32 },
+    /// How often this thread has slept, and the rival has run.
+    Sleep { sleeps: u64, rounds: u64, rival: &'a Rival },
+    /// Signals that this thread has handled.
+    Signals(u64),
+    /// Whatever was decrypted on this CPU has been counted.
+    Softirq(&'a Rival),
 }
 
-impl Witness {
-    pub(super) fn now(rival: &Rival) -> Self {
-        // SAFETY: all zero is a valid report.
-        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        // SAFETY: the report is written.
-        unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
-        // SAFETY: it only tells.
-        let cpu = unsafe { libc::sched_getcpu() };
-        Self {
-            preemptions: usage.ru_nivcsw.unsigned_abs(),
-            sleeps: usage.ru_nvcsw.unsigned_abs(),
-            cpu,
-            rounds: rival.counter().load(Ordering::Acquire),
-            signals: rival::signals(),
+impl<'a> Witness<'a> {
+    /// The account of this work, now.
+    pub(super) fn now(work: Work, when: When, rival: &'a Rival) -> Self {
+        match (when, work) {
+            (When::Asleep, _) => Self::Sleep { sleeps: thread().sleeps, rounds: rounds(rival), rival },
+            (When::Now, Work::Simd) => {
+                arrived(rival);
+                Self::Softirq(rival)
+            }
+            (When::Now, Work::Signal) => Self::Signals(rival::signals()),
+            (When::Now, _) => {
+                let Thread { preemptions, cpu, .. } = thread();
+                Self::Thread { preemptions, cpu }
+            }
         }
     }
 
-    /// Preemptions and moves up to `now`.
-    pub(super) fn preemptions(&self, now: &Self) -> u64 {
-        (now.preemptions - self.preemptions) + u64::from(now.cpu != self.cpu)
+    /// How often it happened since then.
+    pub(super) fn until_now(self) -> u64 {
+        match self {
+            Self::Thread { preemptions, cpu } => {
+                let now = thread();
+                (now.preemptions - preemptions) + u64::from(now.cpu != cpu)
+            }
+            Self::Sleep { sleeps, rounds: before, rival } => {
+                u64::from(thread().sleeps > sleeps && rounds(rival) > before)
+            }
+            Self::Signals(before) => rival::signals() - before,
+            // However many one softirq had to decrypt.
+            Self::Softirq(rival) => arrived(rival).min(1),
+        }
     }
+}
 
-    /// Signals that it handled, up to `now`.
-    pub(super) fn signals(&self, now: &Self) -> u64 {
-        now.signals - self.signals
-    }
+fn rounds(rival: &Rival) -> u64 {
+    rival.counter().load(Ordering::Acquire)
+}
 
-    /// Whether this thread has slept, and the rival has run meanwhile, up to `now`.
-    pub(super) fn slept_beside_rival(&self, now: &Self) -> bool {
-        now.sleeps > self.sleeps && now.rounds > self.rounds
-    }
+fn arrived(rival: &Rival) -> u64 {
+    rival.traffic().map_or(0, |traffic| traffic.arrived())
+}
+
+/// This thread, as the scheduler has it.
+struct Thread {
+    /// Involuntary switches.
+    preemptions: u64,
+    /// Voluntary ones.
+    sleeps: u64,
+    cpu: i32,
+}
+
+fn thread() -> Thread {
+    // SAFETY: all zero is a valid report.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the report is written.
+    unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+    // SAFETY: it only tells.
+    let cpu = unsafe { libc::sched_getcpu() };
+    Thread { preemptions: usage.ru_nivcsw.unsigned_abs(), sleeps: usage.ru_nvcsw.unsigned_abs(), cpu }
 }

@@ -2,7 +2,7 @@
 
 use abi::doorbell;
 use abi::job::{Status, flag};
-use abi::op::{Code, Hole, Op, RDVL, TICKS};
+use abi::op::{Code, Hole, Op, RDVL, TICKS, Waiting};
 use abi::place::Place;
 use abi::record::{Kind, RegisterValue};
 use arch::payload::{bench, control, fp as fp_registers};
@@ -37,7 +37,7 @@ fn step(op: &Op, index: u64, place: Place) -> Result<(), Status> {
             ring::write(Kind::Register, index, place, RegisterValue { reg: first, value })?;
         }
         Code::Go => depart::go(op, index, place)?,
-        Code::Doorbell => ring_doorbell(first, second)?,
+        Code::Doorbell => ring_doorbell(first, second, third)?,
         Code::Pend => irq::pend(first)?,
         Code::Churn => fp::churn(op)?,
         Code::Map => map(first, second, place)?,
@@ -50,7 +50,7 @@ fn step(op: &Op, index: u64, place: Place) -> Result<(), Status> {
         Code::RoundTrips => return Err(Status::BadJob),
         Code::Fired => {
             irq::await_timer();
-            await_disturbance();
+            await_disturbance(Waiting::Leaves);
         }
         Code::ReadVl => {
             let value = fp_registers::vector_length();
@@ -64,7 +64,7 @@ fn end_of_pass(place: Place) -> Status {
     if job::home() == Some(place) { sweep::end_of_pass(place) } else { Status::BadJob }
 }
 
-fn ring_doorbell(offset: u64, value: u64) -> Result<(), Status> {
+fn ring_doorbell(offset: u64, value: u64, waiting: u64) -> Result<(), Status> {
     let page = job::doorbell().ok_or(Status::BadJob)?;
     if offset >= doorbell::SIZE || !offset.is_multiple_of(8) {
         return Err(Status::BadJob);
@@ -72,22 +72,35 @@ fn ring_doorbell(offset: u64, value: u64) -> Result<(), Status> {
     // SAFETY: the doorbell is mapped at every place and is not memory.
     unsafe { control::mmio_write(page + offset, value) };
     if offset == doorbell::DISTURB {
-        await_disturbance();
+        await_disturbance(Waiting::from_u64(waiting).ok_or(Status::BadJob)?);
     }
     Ok(())
 }
 
 /// Passes time until the disturbance that was asked for has happened, where that takes any.
-fn await_disturbance() {
+fn await_disturbance(waiting: Waiting) {
     let Some(page) = job::doorbell().filter(|_| job::has(flag::PATIENT)) else { return };
-    // SAFETY: the doorbell is mapped at every place and is not memory.
-    while unsafe { control::mmio_read(page + doorbell::PENDING) } != 0 {
-        control::spin(SPINS);
+    loop {
+        // SAFETY: the doorbell is mapped at every place and is not memory.
+        let rounds = unsafe { control::mmio_read(page + doorbell::PENDING) };
+        if rounds == 0 {
+            break;
+        }
+        use_registers(waiting);
+        control::spin(rounds);
+        use_registers(waiting);
     }
 }
 
-/// Rounds that a place waits for a disturbance before it asks anew whether that has happened.
-const SPINS: u64 = 20_000;
+/// Called twice, it leaves them as they were.
+fn use_registers(waiting: Waiting) {
+    match waiting {
+        Waiting::Leaves => {}
+        Waiting::Reads => fp_registers::touch(),
+        Waiting::Flips => fp_registers::flip(),
+        Waiting::FlipsV => fp_registers::flip_v(),
+    }
+}
 
 fn map(hole: u64, on: u64, place: Place) -> Result<(), Status> {
     let hole = Hole::from_u64(hole).ok_or(Status::BadJob)?;
