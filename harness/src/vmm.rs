@@ -14,6 +14,7 @@
 //! | [`check`] | what the step `vmm` asks for |
 //! | [`task`], [`rival`], [`other`] | a thread as the owner of registers; one that takes the CPU away; another guest |
 //! | [`kernel_log`] | what the host kernel said meanwhile |
+//! | [`trace`] | the host's trace events of one case |
 //! | [`raw`] | what `kvm-ioctls` lacks |
 #![expect(unsafe_code, reason = "guest memory and register files are handed to the kernel by address")]
 
@@ -29,6 +30,7 @@ mod raw;
 mod rival;
 mod sweep;
 mod task;
+mod trace;
 mod vm;
 
 pub use agent::{init, serve};

@@ -18,6 +18,7 @@ use super::raw::reg;
 use super::rival::Rival;
 use super::sweep::Sweep;
 use super::task::{Report, Task};
+use super::trace::Tracer;
 use super::vm::{Kind, Vm, VmError};
 use crate::kvm::claims::Claims;
 use crate::kvm::mailbox::Complaint;
@@ -60,6 +61,8 @@ pub(super) struct Case<'a> {
     pub(super) job_area: u64,
     /// What the next KVM_RUN is to show.
     pub(super) at_next_entry: Option<Check>,
+    /// Stopped when something is found wrong.
+    tracer: Option<&'a Tracer>,
     said: Said,
     sweep: Sweep,
     deadline: Instant,
@@ -100,8 +103,8 @@ pub(super) fn run(
     claims: &Claims,
     (memory, job_area): (&GuestMemoryMmap, u64),
     job: &mut HypJob,
-    task: &mut Task,
-    rival: &Rival,
+    (task, rival): (&mut Task, &Rival),
+    tracer: Option<&Tracer>,
 ) -> Result<Said, VmError> {
     let kind = kind(job, claims);
     let vm = Vm::new(kvm, kind, memory, job.guest_entry)?;
@@ -119,6 +122,7 @@ pub(super) fn run(
         of_rival: Report::NONE,
         job_area,
         at_next_entry: None,
+        tracer,
         said: Said::default(),
         sweep: Sweep::off(),
         deadline: Instant::now() + budget,
@@ -172,6 +176,9 @@ impl Case<'_> {
                 libc::ENOSYS => Exit::Other(End::WildAccess, 0),
                 other => Exit::Other(End::UnknownExit, u64::from(other.unsigned_abs())),
             };
+        }
+        if self.task.report.times > 0 {
+            self.stop_trace();
         }
         let run = self.vm.vcpu.get_kvm_run();
         match run.exit_reason {
@@ -250,7 +257,13 @@ impl Case<'_> {
         self.job.counters.doorbells += 1;
         let answer = match doorbell_offset(address) {
             Some(doorbell::SWEEP_END) => self.sweep.end(),
-            Some(doorbell::DISTURBED) => self.job.disturbed,
+            // The first that a payload does at its end.
+            Some(doorbell::DISTURBED) => {
+                if let Some(tracer) = self.tracer {
+                    tracer.stop_at_end();
+                }
+                self.job.disturbed
+            }
             Some(doorbell::PENDING) => u64::from(self.is_awaited()),
             _ => {
                 self.end(End::WildAccess, address);
@@ -309,9 +322,17 @@ impl Case<'_> {
     /// Notes what KVM did wrong, and which rule that breaks.
     pub(super) fn complain(&mut self, rule: &str, what: impl Into<String>) {
         const MOST: usize = 32;
+        self.stop_trace();
         let complaint = Complaint { rule: rule.to_owned(), what: what.into() };
         if self.said.complaints.len() < MOST && !self.said.complaints.contains(&complaint) {
             self.said.complaints.push(complaint);
+        }
+    }
+
+    /// The events up to here are those that matter.
+    fn stop_trace(&self) {
+        if let Some(tracer) = self.tracer {
+            tracer.stop();
         }
     }
 
