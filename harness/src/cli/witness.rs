@@ -2,20 +2,19 @@
 //! hypervisor, and on the same kernel in another QEMU; a board is asked by the log of a run there.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::BufReader;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use camino::Utf8Path;
 use model::scenario::Case;
 
 use super::args::RunArgs;
+use super::report::load;
 use super::session::{self, say};
-use crate::events::{self, Log, Witness};
+use crate::events::{Log, Witness};
 use crate::limits;
 use crate::options::{Options, TargetKind};
 use crate::qemu::{self, Qemu};
@@ -76,7 +75,7 @@ impl Witnesses {
                 let (answer, why) = if index < tried.len() {
                     answer(fingerprint, case)
                 } else {
-                    untried(format!("only the first {} kinds are", tried.len()))
+                    untried(format!("not of the first {} kinds", tried.len()))
                 };
                 tell(Witness {
                     fingerprint: fingerprint.clone(),
@@ -129,10 +128,9 @@ fn untried(why: String) -> Answer {
     (Witness::UNTRIED, why)
 }
 
-/// The log of a run on a board.
+/// The log of a run on a board, or in its folder.
 fn board(path: &Utf8Path) -> Result<Log> {
-    let file = File::open(path).with_context(|| format!("cannot open the event log {path}"))?;
-    let log = events::read(BufReader::new(file)).with_context(|| path.to_string())?;
+    let log = load(path)?;
     let target = &log.environment.target;
     anyhow::ensure!(
         target == TargetKind::Kvm.name(),
@@ -219,7 +217,7 @@ fn within<T>(limit: Duration, stop: &AtomicBool, work: impl FnOnce(&AtomicBool) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::Environment;
+    use crate::events::{self, Environment};
 
     #[test]
     fn only_a_verdict_is_an_answer() {

@@ -22,7 +22,7 @@ impl Elsewhere {
     }
 
     /// The answers, and what follows from them; nothing for a target that is no KVM.
-    pub(super) fn text(&self, environment: &Environment, case: &Case) -> Option<String> {
+    pub(super) fn text(&self, environment: &Environment, case: &Case) -> Option<[String; 2]> {
         environment.kernel.as_ref()?;
         let [bare, other] = [Witness::BARE, Witness::OTHER_QEMU].map(|on| self.of(case, on));
         let native = environment.target == "kvm";
@@ -44,7 +44,7 @@ impl Elsewhere {
         } else {
             "Until another QEMU or a board agrees, QEMU is as much under suspicion as the kernel."
         };
-        Some(format!("{}. {conclusion}", answers.join("; ")))
+        Some([format!("{}.", answers.join("; ")), conclusion.to_owned()])
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
                 ..Witness::default()
             });
         }
-        assert_eq!(elsewhere.text(&environment, &case).unwrap(), expected);
+        assert_eq!(elsewhere.text(&environment, &case).unwrap().join(" "), expected);
     }
 
     #[test]

@@ -143,8 +143,8 @@ impl<W: Write> Human<W> {
             } else {
                 writeln!(self.to)?;
                 failure::write(&mut self.to, &self.environment, &group.first)?;
-                if let Some(text) = self.elsewhere.text(&self.environment, &group.first) {
-                    failure::label(&mut self.to, "also on", &text)?;
+                if let Some(answers) = self.elsewhere.text(&self.environment, &group.first) {
+                    failure::label(&mut self.to, "also on", &answers.join(" "))?;
                 }
                 others(&mut self.to, &group.others)?;
             }

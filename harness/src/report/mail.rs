@@ -1,7 +1,13 @@
 //! The report for a mailing list: plain text of 72 columns, one failure of each kind in less than 40 lines, everything that
 //! a maintainer of the kernel needs to believe it and to see it.
 
+mod columns;
+mod command;
+
 use std::io::{self, Write};
+
+use columns::{cut, wrapped};
+use command::in_short;
 
 use super::clean::line;
 use super::elsewhere::Elsewhere;
@@ -10,8 +16,6 @@ use crate::events::{Case, Environment, Summary, Witness};
 use crate::kvm::trace;
 use crate::result::State;
 
-/// Columns.
-const WIDTH: usize = 72;
 /// Lines of one failure: with the last one of the report, and the empty one before it, less than 40.
 const LINES: usize = 37;
 /// Lanes shown: enough to tell a pattern from an accident.
@@ -161,50 +165,11 @@ fn machine(environment: &Environment, case: &Case, elsewhere: &Elsewhere) -> Vec
     if let Some(command) = environment.kernel.as_ref().and_then(|kernel| kernel.command.as_ref()) {
         text.extend(wrapped("machine   ", &in_short(command), 4));
     }
-    if let Some(answers) = elsewhere.text(environment, case) {
-        text.extend(wrapped("also on   ", &answers, 4));
+    if let Some([answers, conclusion]) = elsewhere.text(environment, case) {
+        text.extend(wrapped("also on   ", &answers, 3));
+        text.extend(wrapped("          ", &conclusion, 2));
     }
     text
-}
-
-/// The part of QEMU's command line that makes the machine: what a host needs to run the program, and what is the same for
-/// every machine, stands in the event log.
-fn in_short(command: &str) -> String {
-    let words: Vec<&str> = command.split_whitespace().collect();
-    let value = |option: &str| {
-        let at = words.iter().position(|word| *word == option)?;
-        Some(format!("{option} {}", lengths_in_short(words.get(at + 1)?)))
-    };
-    let program =
-        words.iter().find_map(|word| word.rsplit('/').next().filter(|name| name.starts_with("qemu-system-")));
-    let machine = ["-M", "-cpu", "-smp", "-m"].into_iter().filter_map(value);
-    let mode = words
-        .iter()
-        .find(|word| word.starts_with("kvm-arm.mode="))
-        .map(|mode| format!("-append '… {} …'", mode.trim_end_matches('\'')));
-    program
-        .map(str::to_owned)
-        .into_iter()
-        .chain(machine)
-        .chain(mode)
-        .chain(["…".to_owned()])
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-/// A CPU with the first and the last of its switches for vector lengths.
-fn lengths_in_short(cpu: &str) -> String {
-    let is_length = |word: &&str| word.starts_with("sve") && word.contains('=') && *word != "sve=off";
-    let lengths: Vec<&str> = cpu.split(',').filter(is_length).collect();
-    let [first, .., last] = lengths.as_slice() else { return cpu.to_owned() };
-    cpu.split(',')
-        .filter_map(|word| match word {
-            word if word == *first => Some(format!("{first},…,{last}")),
-            word if is_length(&word) => None,
-            word => Some(word.to_owned()),
-        })
-        .collect::<Vec<_>>()
-        .join(",")
 }
 
 /// What the host kernel traced, in at most so many lines.
@@ -243,35 +208,9 @@ fn short(hash: &str) -> String {
     line(hash).chars().take(DIGITS).collect()
 }
 
-fn cut(text: &str) -> String {
-    if text.chars().count() <= WIDTH {
-        return text.to_owned();
-    }
-    text.chars().take(WIDTH - 1).chain(['…']).collect()
-}
-
-/// The text behind a label, on as many lines as it takes and at most so many.
-fn wrapped(label: &str, text: &str, most: usize) -> Vec<String> {
-    let indent = " ".repeat(label.len());
-    // A command is not to be torn at its hyphens.
-    let options = textwrap::Options::new(WIDTH)
-        .initial_indent(label)
-        .subsequent_indent(&indent)
-        .word_splitter(textwrap::WordSplitter::NoHyphenation);
-    let mut lines: Vec<String> =
-        textwrap::wrap(&line(text), options).into_iter().map(|line| line.into_owned()).collect();
-    if lines.len() > most {
-        lines.truncate(most);
-        if let Some(last) = lines.last_mut() {
-            let kept: String = last.chars().take(WIDTH - 2).collect();
-            *last = format!("{} …", kept.trim_end());
-        }
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
+    use super::columns::WIDTH;
     use super::*;
     use crate::events::{
         Emulator, Finding, Hex, Kernel, KernelEvent, KernelTrace, Lane, Rule, Scenario, Step,
