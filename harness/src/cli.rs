@@ -10,6 +10,7 @@ mod mutants;
 mod report;
 mod run;
 mod session;
+mod witness;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

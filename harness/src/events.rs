@@ -1,6 +1,7 @@
 //! The event log: the one raw result of a run, from which every report is computed.
 //!
-//! One JSON object a line: an [`Environment`], then a [`Case`] for each case as it ended, then a [`Summary`].
+//! One JSON object a line: an [`Environment`], then a [`Case`] for each case as it ended, a [`Witness`] for each answer that
+//! was asked for when the cases were over, then a [`Summary`].
 //! The file is written once, line by line, and never changed. A run that was killed has no summary, and a
 //! reader takes it for void. Whatever a report shows stands in the log, so that a report made later, on
 //! another machine, is the same.
@@ -10,12 +11,14 @@
 
 mod again;
 pub mod convert;
+mod evidence;
 mod hex;
 mod read;
 mod write;
 
 use serde::{Deserialize, Serialize};
 
+pub use evidence::{KernelEvent, KernelTrace, Witness};
 pub use hex::Hex;
 pub use read::{LINE_MAX, Log, ReadError, read};
 pub use write::{EventWriter, WriteError};
@@ -33,6 +36,8 @@ pub enum Event {
     Environment(Box<Environment>),
     /// A case that is over.
     Case(Box<Case>),
+    /// Whether a failure is seen elsewhere as well.
+    Witness(Witness),
     /// The last line.
     Summary(Summary),
 }
@@ -159,6 +164,9 @@ pub struct Case {
     pub sweep: Option<Sweep>,
     /// What the reference hypervisor counted and saw.
     pub hypervisor: Option<Hypervisor>,
+    /// What the host kernel traced of its KVM; only for the first failure of a kind, on KVM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_trace: Option<KernelTrace>,
     /// The end of what the case wrote to the console; only for a case that did not pass.
     pub console: String,
     /// Folder of the case's dumps, relative to the log's.

@@ -10,9 +10,11 @@
 //! | [`mailbox`] | what travels between harness and agent |
 //! | [`claims`] | what a KVM says that its guests have |
 //! | [`log`] | what a kernel's log says about it |
+//! | [`trace`] | what its trace events tell of a case |
 //! | [`boot`] | an emulated host: kernel, `/init`, QEMU's command line |
 
 pub mod boot;
 pub mod claims;
 pub mod log;
 pub mod mailbox;
+pub mod trace;

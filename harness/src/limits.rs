@@ -87,3 +87,12 @@ pub const SWEEP_RESUMES: u32 = 4096;
 
 /// Machines in a row that may fail to run their calibration before the cases that need one are given up.
 pub const START_FAILURES: u32 = 2;
+
+/// Kinds of failure of a run whose first case is run once more with the trace events of KVM on, some 0.2 s each.
+pub const TRACED: usize = 16;
+
+/// Kinds of failure of a run that others are asked about.
+pub const WITNESSED: usize = 16;
+
+/// How long each of those who are asked may take for all of it, a boot included.
+pub const WITNESS: Duration = Duration::from_secs(90);

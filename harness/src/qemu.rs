@@ -67,6 +67,8 @@ pub enum Origin {
     Path,
     /// The private copy in the user's cache folder.
     Private,
+    /// Named by the user.
+    Named,
 }
 
 impl fmt::Display for Origin {
@@ -74,6 +76,7 @@ impl fmt::Display for Origin {
         f.write_str(match self {
             Self::Path => "on PATH",
             Self::Private => "private copy",
+            Self::Named => "named",
         })
     }
 }
@@ -90,6 +93,20 @@ pub struct Qemu {
 }
 
 impl Qemu {
+    /// The one that a user names.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be used.
+    pub fn at(binary: &Path) -> Result<Self, Unusable> {
+        let qemu = Self::ask(binary, vec![binary.into()], Origin::Named)?;
+        if qemu.version < Version::OLDEST {
+            let why = format!("is {}: {} is the oldest that will do", qemu.version, Version::OLDEST);
+            return Err(Unusable { program: binary.to_owned(), why });
+        }
+        Ok(qemu)
+    }
+
     /// A command that starts it, without arguments for QEMU itself.
     #[must_use]
     pub fn command(&self) -> Command {
@@ -231,6 +248,13 @@ impl Settings {
         on_path(self.path.as_deref(), PROGRAM)
             .map(|binary| Qemu::ask(&binary, vec![binary.clone().into()], Origin::Path))
             .transpose()
+    }
+
+    /// A QEMU of another version than this one, of those that are there.
+    #[must_use]
+    pub fn other_than(&self, qemu: &Qemu) -> Option<Qemu> {
+        let there = [self.on_path(), self.private()].into_iter().filter_map(|found| found.ok().flatten());
+        there.into_iter().find(|other| other.version >= Version::OLDEST && other.version != qemu.version)
     }
 
     /// The private copy, whatever its version.

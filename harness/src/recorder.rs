@@ -12,7 +12,7 @@ use model::scenario::Case as Source;
 use model::scenario::step::SweepSpec;
 
 use crate::diagnose::Space;
-use crate::events::{Case, Environment, EventWriter, Summary, WriteError, convert};
+use crate::events::{Case, Environment, EventWriter, Summary, Witness, WriteError, convert};
 use crate::expectations::Expectations;
 use crate::report::Reporter;
 use crate::result::{CaseResult, State};
@@ -45,6 +45,8 @@ pub struct Recorder<'a> {
     reporters: Vec<Box<dyn Reporter + 'a>>,
     /// The runs of each case that has not run as often as it is to.
     open: HashMap<String, Runs>,
+    /// The first failure of each kind: fingerprint and case.
+    kinds: Vec<(String, String)>,
     summary: Summary,
 }
 
@@ -81,6 +83,7 @@ impl<'a> Recorder<'a> {
             space: OnceCell::new(),
             reporters,
             open: HashMap::new(),
+            kinds: Vec::new(),
             summary: Summary::default(),
         };
         report(&mut recorder.reporters, |reporter| reporter.environment(&recorder.environment))?;
@@ -127,6 +130,11 @@ impl<'a> Recorder<'a> {
             case.artefacts = self.folder.keep(result, replay.as_deref(), &again)?;
         }
         self.log.case(&case)?;
+        if let Some(fingerprint) = case.fingerprint.as_ref().filter(|_| state.is_nonconformant())
+            && self.kinds.iter().all(|(kind, _)| kind != fingerprint)
+        {
+            self.kinds.push((fingerprint.clone(), case.name.clone()));
+        }
         self.summary.count(&state);
         let points = case.sweep.as_ref().map_or(0, |sweep| sweep.points);
         self.summary.sweep_points = self.summary.sweep_points.saturating_add(points);
@@ -142,6 +150,22 @@ impl<'a> Recorder<'a> {
         let disturbance = asked_for.or(own).unwrap_or(Disturbance::Clobber);
         let sweep = result.sweep.as_ref().map(|sweep| SweepSpec { kind: sweep.kind, disturbance });
         Source { sweep, ..source.clone() }
+    }
+
+    /// The first failure of each kind so far: fingerprint and case.
+    #[must_use]
+    pub fn kinds(&self) -> &[(String, String)] {
+        &self.kinds
+    }
+
+    /// Takes what somebody else says of a failure.
+    ///
+    /// # Errors
+    ///
+    /// If something cannot be written.
+    pub fn witness(&mut self, witness: &Witness) -> Result<(), RecordError> {
+        self.log.witness(witness)?;
+        report(&mut self.reporters, |reporter| reporter.witness(witness))
     }
 
     /// Ends: records what ran less often than it was to, if the run was stopped, writes the last line, and lets

@@ -8,6 +8,8 @@ use abi::fault::Fault;
 use abi::hyp::{Counters, End, Harm, TraceEvent};
 use abi::record::Arrival;
 
+use crate::events::KernelTrace;
+
 /// One thing that the oracle found wrong.
 pub use model::judge::Finding;
 
@@ -118,6 +120,8 @@ pub struct CaseResult {
     pub sweep: Option<SweepOutcome>,
     /// What the reference hypervisor reported; none on other targets.
     pub hyp: Option<Box<HypReport>>,
+    /// What the host kernel traced of the case when it was run once more, on KVM.
+    pub kernel_trace: Option<Box<KernelTrace>>,
     /// The arrival that the program did not ask for, if that is how the case ended.
     pub unexpected: Option<Arrival>,
     /// The line of the step that was under way when the case ended before its time.
@@ -144,6 +148,7 @@ impl CaseResult {
             findings: Vec::new(),
             sweep: None,
             hyp: None,
+            kernel_trace: None,
             unexpected: None,
             stopped_at: None,
             dump: Vec::new(),

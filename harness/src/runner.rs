@@ -29,6 +29,7 @@ use crate::qemu::Qemu;
 use crate::qemu::command::MachineConfig;
 use crate::result::{CaseResult, Progress, State};
 use crate::target::Target;
+use case::traced::Kinds;
 use queue::Queue;
 pub use ready::{Booted, StartError, ask};
 pub use tolerance::Tolerance;
@@ -191,6 +192,8 @@ struct Shared<'a> {
     machines: AtomicU32,
     /// Cases that ran out of time.
     timeouts: AtomicU32,
+    /// What the host of a KVM has traced.
+    kinds: Kinds,
 }
 
 impl Runner {
@@ -241,6 +244,7 @@ impl Runner {
             queue: Mutex::new(Queue::new(queued)),
             machines: AtomicU32::new(0),
             timeouts: AtomicU32::new(0),
+            kinds: Kinds::default(),
         };
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::channel();

@@ -17,6 +17,7 @@
 //! | [`task`], [`rival`], [`other`] | a thread as the owner of registers; one that takes the CPU away; another guest |
 //! | [`softirq`] | SIMD of the host between an exit and the next entry |
 //! | [`kernel_log`] | what the host kernel said meanwhile |
+//! | [`trace`] | the host's trace events of one case |
 //! | [`raw`] | what `kvm-ioctls` lacks |
 #![expect(unsafe_code, reason = "guest memory and register files are handed to the kernel by address")]
 
@@ -35,6 +36,7 @@ mod rival;
 mod softirq;
 mod sweep;
 mod task;
+mod trace;
 mod vm;
 mod witness;
 

@@ -5,7 +5,10 @@
 use std::fs::OpenOptions;
 
 use camino::Utf8Path;
-use harness::events::{Case, Environment, Event, EventWriter, Hex, ReadError, SCHEMA_VERSION, Summary, read};
+use harness::events::{
+    Case, Environment, Event, EventWriter, Hex, KernelEvent, KernelTrace, ReadError, SCHEMA_VERSION, Summary,
+    Witness, read,
+};
 use harness::result::State;
 use proptest::prelude::*;
 
@@ -18,11 +21,18 @@ fn whole() -> Vec<u8> {
     for (name, state) in [("a::b", State::Pass), ("a::c", State::Skip("no-el2".into()))] {
         let mut case = Case { name: name.into(), ..Case::default() };
         case.set_verdict(&state);
+        let events = vec![KernelEvent { name: "kvm_exit".into(), ..KernelEvent::default() }];
+        case.kernel_trace = Some(KernelTrace { events, ..KernelTrace::default() });
         summary.count(&state);
         writer.case(&case).unwrap();
     }
+    writer.witness(&witness("a::b", "bare", "no")).unwrap();
     writer.summary(summary).unwrap();
     bytes
+}
+
+fn witness(case: &str, on: &str, answer: &str) -> Witness {
+    Witness { case: case.into(), on: on.into(), answer: answer.into(), ..Witness::default() }
 }
 
 fn line(event: &Event) -> String {
@@ -78,6 +88,19 @@ fn what_does_not_fit_together_is_refused() {
     refused(&[first(), case(), case()], "line 3: case `a` is there already");
     refused(&[first(), case(), summary(2)], "line 3: the summary counts 2 cases as pass, the log has 1");
     refused(&[first(), summary(0), case()], "line 3: nothing may follow the summary");
+    let says = |case, on, answer| Event::Witness(witness(case, on, answer));
+    refused(
+        &[first(), says("a", "bare", "no"), case()],
+        "line 2: no such case so far in what `bare` says of `a`",
+    );
+    refused(
+        &[first(), case(), says("a", "moon", "no")],
+        "line 3: nobody of this name is asked in what `moon` says of `a`",
+    );
+    refused(
+        &[first(), case(), says("a", "bare", "maybe")],
+        "line 3: an unknown answer in what `bare` says of `a`",
+    );
     let newer = Environment { schema_version: SCHEMA_VERSION + 1, ..Environment::default() };
     refused(&[Event::Environment(Box::new(newer))], "the log has schema version 2: this version reads 1");
 }

@@ -261,6 +261,12 @@ pub(super) struct RunArgs {
     /// Copy the event log to here when the run is over
     #[arg(long, value_name = "FILE")]
     pub(super) events: Option<Utf8PathBuf>,
+    /// On KVM, try the cases that fail in this QEMU as well [default: one of another version, on PATH or the private copy]
+    #[arg(long, value_name = "PROGRAM")]
+    pub(super) other_qemu: Option<Utf8PathBuf>,
+    /// On KVM, ask this event log of a run with --target kvm, on a board, about the cases that fail
+    #[arg(long, value_name = "FILE")]
+    pub(super) board: Option<Utf8PathBuf>,
     /// The folder for event log, consoles and dumps [default: target/holdfast/runs/<time>-<target>]
     #[arg(long, value_name = "FOLDER")]
     pub(super) out: Option<Utf8PathBuf>,

@@ -20,7 +20,7 @@ pub(super) fn run(args: &Report, to: &mut dyn Write) -> Result<Exit> {
 }
 
 /// The log at this path, or in the run folder at this path.
-fn load(path: &Utf8Path) -> Result<Log> {
+pub(super) fn load(path: &Utf8Path) -> Result<Log> {
     let path = if path.is_dir() { path.join(EVENTS) } else { path.to_owned() };
     let file = File::open(&path).with_context(|| format!("cannot open the event log {path}"))?;
     events::read(BufReader::new(file)).with_context(|| path.to_string())

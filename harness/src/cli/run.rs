@@ -16,6 +16,7 @@ use super::args::{Format, Replay, Run, RunArgs, TargetArgs};
 use super::exit::Exit;
 use super::report::reporter;
 use super::session::{self, Void, say};
+use super::witness::Witnesses;
 use crate::options::Options;
 use crate::progress::Live;
 use crate::qemu::Qemu;
@@ -81,6 +82,7 @@ fn execute(
     options.host = session::host(target, &options)?;
     let stop = session::stop_on_signal()?;
     let qemu = session::find_qemu(&options)?;
+    let witnesses = Witnesses::find(&options, args, &qemu)?;
     let target = session::target(&options, &qemu)?;
     let booted = session::ask(&options, &target, &qemu, &stop)?;
     let jobs = session::compile(&options, &cases, &target);
@@ -96,8 +98,10 @@ fn execute(
         qemu: &qemu,
         runner: &runner,
         stop: &stop,
+        witnesses,
         replayed,
         reached: Cell::new(0),
+        failed_fast: Cell::new(false),
     };
     ran.run()
 }
@@ -124,9 +128,12 @@ struct Execution<'a> {
     qemu: &'a Qemu,
     runner: &'a Runner,
     stop: &'a AtomicBool,
+    witnesses: Option<Witnesses>,
     replayed: Option<&'a Utf8Path>,
     /// How often the fault's line ran, in all cases.
     reached: Cell<u64>,
+    /// It was a failure that stopped the run, not the user.
+    failed_fast: Cell<bool>,
 }
 
 impl Execution<'_> {
@@ -150,6 +157,7 @@ impl Execution<'_> {
         )
         .context(Void)?;
         let (wall, stopped) = self.rounds(&mut recorder)?;
+        self.ask_others(&mut recorder).map_err(explain)?;
         let (summary, folder) = recorder.end(wall.as_secs_f64(), stopped).context(Void)?;
         if let Some(events) = &self.args.events {
             fs::copy(folder.events(), events)
@@ -201,7 +209,8 @@ impl Execution<'_> {
                 match recorder.result(result) {
                     Ok(state) => {
                         let bad = state.is_nonconformant() || state.is_void();
-                        if bad && self.args.fail_fast {
+                        if bad && self.args.fail_fast && !self.stop.load(Ordering::Relaxed) {
+                            self.failed_fast.set(true);
                             self.stop.store(true, Ordering::Relaxed);
                         }
                         if let Some(live) = &mut live {
@@ -224,6 +233,20 @@ impl Execution<'_> {
             Some(error) => Err(explain(error)),
             None => Ok((wall, stopped)),
         }
+    }
+
+    /// Whether what failed on KVM fails elsewhere.
+    fn ask_others(&self, recorder: &mut Recorder<'_>) -> Result<(), RecordError> {
+        let Some(witnesses) = &self.witnesses else { return Ok(()) };
+        let failures = recorder.kinds().to_vec();
+        if self.failed_fast.get() {
+            self.stop.store(false, Ordering::Relaxed);
+        }
+        if failures.is_empty() || self.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        witnesses
+            .ask(self.options, self.cases, &failures, self.stop, &mut |witness| recorder.witness(&witness))
     }
 
     fn folder(&self) -> Result<RunFolder> {

@@ -71,8 +71,12 @@ pub(super) fn ask(
     if let Some(host) = &options.host {
         say(&format!("booting {} in QEMU, KVM in mode {}", host.kernel.name, host.mode.name()));
     }
-    let booted = runner::ask(target, qemu, stop);
-    booted
+    boot(target, qemu, stop)
+}
+
+/// The same, without a word.
+pub(super) fn boot(target: &Target, qemu: &Qemu, stop: &AtomicBool) -> Result<Option<Booted>> {
+    runner::ask(target, qemu, stop)
         .map_err(|error| {
             let console = error.console().to_owned();
             let error = anyhow::Error::from(error);

@@ -48,6 +48,7 @@ fn explain(case: &mut Case, result: &CaseResult, source: Option<&Source>, space:
     let own = source.map_or(&[][..], |source| &source.rules);
     case.findings = result.findings.iter().map(|found| finding(found, point, own)).collect();
     case.scenario = source.map(scenario);
+    case.kernel_trace = result.kernel_trace.as_deref().cloned();
     case.unexpected = result.unexpected.as_ref().map(arrival);
     case.stopped_at = result.stopped_at;
     case.console = last_bytes(&result.console, CONSOLE_KEPT).to_owned();

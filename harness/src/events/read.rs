@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::{self, BufRead, Read as _};
 
-use super::{Case, Environment, Event, SCHEMA_VERSION, Summary};
+use super::{Case, Environment, Event, SCHEMA_VERSION, Summary, Witness};
 
 /// Bytes that one line may have.
 pub const LINE_MAX: u64 = 16 << 20;
@@ -15,6 +15,8 @@ pub struct Log {
     pub environment: Environment,
     /// The cases, in the order in which they ended.
     pub cases: Vec<Case>,
+    /// What was seen elsewhere of their failures.
+    pub witnesses: Vec<Witness>,
     /// The last line. `None` if the run ended early: whatever the cases say, such a run is void.
     pub summary: Option<Summary>,
 }
@@ -89,6 +91,18 @@ pub enum ReadError {
         /// The case.
         name: String,
     },
+    /// A witness of nothing that the log has, or who says what nobody can say.
+    #[error("line {line}: {what} in what `{on}` says of `{case}`")]
+    Witness {
+        /// The line.
+        line: u64,
+        /// Who speaks.
+        on: String,
+        /// The case.
+        case: String,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// The summary does not agree with the cases.
     #[error("line {line}: the summary counts {summary} cases as {state}, the log has {cases}")]
     Count {
@@ -114,6 +128,7 @@ pub fn read(mut from: impl BufRead) -> Result<Log, ReadError> {
     let mut environment = None;
     let mut cases = Vec::new();
     let mut names = HashSet::new();
+    let mut witnesses = Vec::new();
     let mut summary = None;
     let mut line = 0;
     while let Some((event, number)) = next(&mut from, &mut line)? {
@@ -140,6 +155,13 @@ pub fn read(mut from: impl BufRead) -> Result<Log, ReadError> {
                 }
                 cases.push(*case);
             }
+            (Event::Witness(witness), Some(_)) => {
+                if let Err(what) = heard(&witness, &names) {
+                    let Witness { on, case, .. } = witness;
+                    return Err(ReadError::Witness { line: number, on, case, what });
+                }
+                witnesses.push(witness);
+            }
             (Event::Summary(last), Some(_)) => {
                 agree(number, &last, &count(&cases))?;
                 summary = Some(last);
@@ -147,7 +169,18 @@ pub fn read(mut from: impl BufRead) -> Result<Log, ReadError> {
         }
     }
     let environment = environment.ok_or(ReadError::NoEnvironment)?;
-    Ok(Log { environment, cases, summary })
+    Ok(Log { environment, cases, witnesses, summary })
+}
+
+/// Whether a witness speaks of a case that there is, in words that there are.
+fn heard(witness: &Witness, cases: &HashSet<String>) -> Result<(), &'static str> {
+    if !Witness::ALL.contains(&witness.on.as_str()) {
+        return Err("nobody of this name is asked");
+    }
+    if !Witness::ANSWERS.contains(&witness.answer.as_str()) {
+        return Err("an unknown answer");
+    }
+    if cases.contains(&witness.case) { Ok(()) } else { Err("no such case so far") }
 }
 
 /// The next line with its number; `None` at the end or at a last line without its end.

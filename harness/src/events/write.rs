@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Case, Environment, Event, Summary};
+use super::{Case, Environment, Event, Summary, Witness};
 
 /// The log cannot be written. Nothing that follows would be kept, so the run is void.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +86,15 @@ impl<W: Write> EventWriter<W> {
     /// If it cannot be written.
     pub fn case(&mut self, case: &Case) -> Result<(), WriteError> {
         self.event(&Event::Case(Box::new(case.clone())))
+    }
+
+    /// Writes what somebody else says of a failure.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn witness(&mut self, witness: &Witness) -> Result<(), WriteError> {
+        self.event(&Event::Witness(witness.clone()))
     }
 
     /// Writes the last line, which makes the log whole.

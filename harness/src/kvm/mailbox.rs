@@ -64,6 +64,8 @@ pub enum Request {
     Hello = 1,
     /// Run a case in a fresh VM (the one part: the job). The text is a [`CaseText`] as JSON.
     Case = 2,
+    /// The same, with the trace events of the host's KVM on. The text tells them, too.
+    Traced = 3,
 }
 
 /// What became of a request.
@@ -85,6 +87,23 @@ pub struct CaseText {
     pub complaints: Vec<Complaint>,
     /// Why a check could not be made.
     pub skipped: Option<String>,
+    /// What was traced, if that was asked for.
+    pub traced: Option<Traced>,
+}
+
+/// The trace events of a case, as the kernel prints them.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Traced {
+    /// Why there are none.
+    pub absent: Option<String>,
+    /// Events that the kernel does not have.
+    pub missing: Vec<String>,
+    /// The thread that runs the vCPU.
+    pub thread: u32,
+    /// The last events are those of the access by which the payload began to end the case.
+    pub ended: bool,
+    /// The last lines of the trace, oldest first.
+    pub lines: Vec<String>,
 }
 
 impl CaseText {
@@ -117,6 +136,7 @@ impl Request {
         match value {
             1 => Some(Self::Hello),
             2 => Some(Self::Case),
+            3 => Some(Self::Traced),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@ use super::clean::{last_lines, line};
 use super::style::{self, BAD, FAINT, LABEL, STRONG};
 use crate::diagnose::{esr, vector};
 use crate::events::{Arrival, Case, Environment, Finding, Frame, Lane, Position};
+use crate::kvm::trace as kvm;
 use crate::result::State;
 
 /// Findings of one case shown in full; the first is nearly always the cause of the rest.
@@ -67,6 +68,7 @@ pub(super) fn write(to: &mut dyn Write, environment: &Environment, case: &Case) 
     scenario(to, case)?;
     sources(to, case)?;
     trace(to, case)?;
+    kernel_trace(to, case)?;
     console(to, case)?;
     if let Some(artefacts) = &case.artefacts {
         label(to, "dumps", &line(artefacts))?;
@@ -78,7 +80,7 @@ pub(super) fn write(to: &mut dyn Write, environment: &Environment, case: &Case) 
 }
 
 /// A part with its name in a column of its own.
-fn label(to: &mut dyn Write, name: &str, text: &str) -> io::Result<()> {
+pub(super) fn label(to: &mut dyn Write, name: &str, text: &str) -> io::Result<()> {
     writeln!(to, "  {LABEL}{name:<11}{LABEL:#} {text}")
 }
 
@@ -175,7 +177,7 @@ fn ranges(names: &[&str]) -> String {
 }
 
 /// `z3 at L2: stale (z3 of this vCPU, generation 1)`.
-fn difference(finding: &Finding) -> String {
+pub(super) fn difference(finding: &Finding) -> String {
     let origin = if finding.origin.is_empty() { String::new() } else { format!(" ({})", finding.origin) };
     let point = finding.point.map_or_else(String::new, |point| format!(", at sweep point {point}"));
     format!("{} at {}: {}{origin}{point}", finding.what, finding.place, finding.class_words)
@@ -278,6 +280,16 @@ fn trace(to: &mut dyn Write, case: &Case) -> io::Result<()> {
             .as_ref()
             .map_or_else(String::new, |site| format!("  {FAINT}{}:{}{FAINT:#}", line(&site.file), site.line));
         more(to, &format!("{}{site}", line(&event.text)))?;
+    }
+    Ok(())
+}
+
+/// What the host kernel traced of its KVM.
+fn kernel_trace(to: &mut dyn Write, case: &Case) -> io::Result<()> {
+    let Some(trace) = &case.kernel_trace else { return Ok(()) };
+    label(to, "KVM traced", &format!("{FAINT}{}{FAINT:#}", line(&kvm::heading(trace))))?;
+    for event in kvm::brief(trace, TRACE_SHOWN) {
+        more(to, &line(&event))?;
     }
     Ok(())
 }

@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::clean::line;
+use super::elsewhere::Elsewhere;
 use super::style::{self, BAD, FAINT, GOOD, LABEL, STRONG, WARN};
 use super::{Reporter, failure};
-use crate::events::{Case, Environment, Summary};
+use crate::events::{Case, Environment, Summary, Witness};
 use crate::result::State;
 
 /// Names of further cases with the same fingerprint that are shown without `all`.
@@ -25,6 +26,7 @@ pub struct Human<W> {
     /// Cases that were not run, by code and reason.
     skips: BTreeMap<(String, String), u64>,
     groups: Vec<Group>,
+    elsewhere: Elsewhere,
     counts: Summary,
 }
 
@@ -54,6 +56,7 @@ impl<W: Write> Human<W> {
             areas: BTreeMap::new(),
             skips: BTreeMap::new(),
             groups: Vec::new(),
+            elsewhere: Elsewhere::default(),
             counts: Summary::default(),
         }
     }
@@ -140,6 +143,9 @@ impl<W: Write> Human<W> {
             } else {
                 writeln!(self.to)?;
                 failure::write(&mut self.to, &self.environment, &group.first)?;
+                if let Some(answers) = self.elsewhere.text(&self.environment, &group.first) {
+                    failure::label(&mut self.to, "also on", &answers.join(" "))?;
+                }
                 others(&mut self.to, &group.others)?;
             }
         }
@@ -208,6 +214,11 @@ impl<W: Write> Reporter for Human<W> {
                         && group.fingerprint == case.fingerprint
                 });
                 match alike {
+                    Some(group) if !self.all && case.kernel_trace.is_some() => {
+                        // The one of its kind that was traced tells most.
+                        let first = std::mem::replace(&mut group.first, case.clone());
+                        group.others.push(first.name);
+                    }
                     Some(group) if !self.all => group.others.push(case.name.clone()),
                     _ => self.groups.push(Group {
                         state,
@@ -218,6 +229,11 @@ impl<W: Write> Reporter for Human<W> {
                 }
             }
         }
+        Ok(())
+    }
+
+    fn witness(&mut self, witness: &Witness) -> io::Result<()> {
+        self.elsewhere.hear(witness);
         Ok(())
     }
 

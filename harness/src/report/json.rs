@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::Reporter;
-use crate::events::{Case, Environment, Event, Summary};
+use crate::events::{Case, Environment, Event, Summary, Witness};
 
 /// Prints the events as JSON lines. A run that ended early has no summary here either.
 #[derive(Debug)]
@@ -31,6 +31,10 @@ impl<W: Write> Reporter for Json<W> {
 
     fn case(&mut self, case: &Case) -> io::Result<()> {
         self.event(&Event::Case(Box::new(case.clone())))
+    }
+
+    fn witness(&mut self, witness: &Witness) -> io::Result<()> {
+        self.event(&Event::Witness(witness.clone()))
     }
 
     fn end(&mut self, summary: Option<&Summary>) -> io::Result<()> {

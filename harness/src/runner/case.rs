@@ -13,6 +13,8 @@ use super::budget::{self, Budget};
 use super::ready::{Ready, chain};
 use super::verdict::{self, Verdict};
 
+pub(super) mod traced;
+
 use super::{Job, Shared};
 use crate::kvm::log;
 use crate::kvm::mailbox::CaseText;
@@ -68,13 +70,21 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
     if run.starved && verdict.state == State::Timeout && verdict.findings.is_empty() {
         run.fate = Fate::Starved;
     }
-    let Run { hyp, fate, said, .. } = run;
+    let said = std::mem::take(&mut run.said);
     if verdict.state == State::Fail && verdict.why.is_empty() {
         verdict.why = said.complaints();
     }
-    let console = said.kernel_log + &machine.machine.take_console();
+    let duration = begun.elapsed();
+    let console = said.kernel_log + &run.machine.machine.take_console();
+    let lost = run.fate == Fate::Lost;
+    let kernel_trace = run.trace(&verdict).map(Box::new);
+    if kernel_trace.is_some() {
+        // That was another run.
+        drop(run.machine.machine.take_console());
+    }
+    let Run { hyp, fate, .. } = run;
     let verdict = match log::splat(&console).filter(|_| shared.target.kvm().is_some()) {
-        Some(splat) if fate == Fate::Lost && matches!(verdict.state, State::Crash | State::Timeout) => {
+        Some(splat) if lost && matches!(verdict.state, State::Crash | State::Timeout) => {
             let why = format!("the host kernel died: {splat}; {}", verdict.why);
             Verdict { state: State::Crash, why, ..verdict }
         }
@@ -95,11 +105,12 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         findings: verdict.findings,
         sweep,
         hyp,
+        kernel_trace,
         unexpected: verdict.unexpected,
         stopped_at: verdict.stopped_at,
         dump: if passed { Vec::new() } else { verdict.dump },
         console,
-        duration: begun.elapsed(),
+        duration,
         machine: machine.number,
     };
     (result, fate)

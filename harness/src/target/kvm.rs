@@ -13,7 +13,7 @@ use super::{Target, VL_MAX};
 use crate::kvm::boot::{Host, KvmMode};
 use crate::kvm::claims::{Claims, GuestClaims};
 use crate::kvm::mailbox::{self, CaseText, Mail, Part, Reply, Request};
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, OutOfRange};
 use crate::qemu::Qemu;
 use crate::qemu::command::MachineConfig;
 use crate::qemu::machine::Launcher;
@@ -118,6 +118,16 @@ impl Target {
     /// The mail of a case whose job is this long.
     pub(super) fn case(&self, len: u64) -> Mail {
         mail(Request::Case, std::iter::once(Part { address: self.job_area.0, len }))
+    }
+
+    /// Asks for the job that was prepared with the trace events of the host's KVM on.
+    ///
+    /// # Errors
+    ///
+    /// If guest memory is too small.
+    pub fn ask_for_trace(&self, memory: &GuestMemory) -> Result<(), OutOfRange> {
+        let mail: Mail = memory.read_value(mailbox::ADDRESS)?;
+        memory.write_value(mailbox::ADDRESS, &Mail { request: Request::Traced as u64, ..mail })
     }
 
     /// Takes the answer to the greeting.

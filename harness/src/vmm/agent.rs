@@ -22,9 +22,10 @@ use super::kernel_log::KernelLog;
 use super::other::OtherGuest;
 use super::rival::{self, Rival};
 use super::task::Task;
+use super::trace::Tracer;
 use crate::kvm::boot::MAIL_PARAMETER;
 use crate::kvm::claims::Claims;
-use crate::kvm::mailbox::{self, CaseText, Mail, Part, Reply, Request, TEXT_MAX};
+use crate::kvm::mailbox::{self, CaseText, Mail, Part, Reply, Request, TEXT_MAX, Traced};
 use crate::qemu::command::{SLOT_SIZE, slot};
 
 /// The guest's memory: the one slot of the payload.
@@ -158,11 +159,16 @@ impl<C: Channel> Agent<C> {
                 self.host = Some(host);
                 Ok(text)
             }
-            Request::Case => {
+            request @ (Request::Case | Request::Traced) => {
                 let [part] = parts else { return Err("a case has one part".into()) };
-                let Said { complaints, skipped } = self.case(part)?;
+                let tracer = (request == Request::Traced).then(Tracer::start);
+                let said = self.case(part, tracer.as_ref().and_then(|tracer| tracer.as_ref().ok()));
+                let traced = tracer.map(|tracer| {
+                    tracer.map_or_else(|why| Traced { absent: Some(why), ..Traced::default() }, Tracer::end)
+                });
+                let Said { complaints, skipped } = said?;
                 let kernel_log = self.log.take();
-                Ok(serde_json::to_string(&CaseText { kernel_log, complaints, skipped })?)
+                Ok(serde_json::to_string(&CaseText { kernel_log, complaints, skipped, traced })?)
             }
         }
     }
@@ -184,7 +190,7 @@ impl<C: Channel> Agent<C> {
         Ok(Host { claims, kvm, memory, pristine, task: Task::new(Owner::HostTask), rival })
     }
 
-    fn case(&mut self, part: &Part) -> Result<Said> {
+    fn case(&mut self, part: &Part, tracer: Option<&Tracer>) -> Result<Said> {
         let Self { channel, host, .. } = self;
         let host = host.as_mut().ok_or("a case before the greeting")?;
         let Host { kvm, claims, memory, pristine, task, rival } = host;
@@ -197,7 +203,7 @@ impl<C: Channel> Agent<C> {
         memory.write_slice(&pristine.1, GuestAddress(pristine.0))?;
         memory.write_slice(&bytes, GuestAddress(part.address))?;
 
-        let said = case::run(kvm, claims, (memory, part.address), &mut job, task, rival)?;
+        let said = case::run(kvm, claims, (memory, part.address), &mut job, (task, rival), tracer)?;
 
         let mut header = JobHeader::new_zeroed();
         memory.read_slice(header.as_mut_bytes(), GuestAddress(part.address))?;

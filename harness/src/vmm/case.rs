@@ -19,6 +19,7 @@ use super::raw::reg;
 use super::rival::{self, Rival};
 use super::sweep::Sweep;
 use super::task::{Report, Task};
+use super::trace::Tracer;
 use super::vm::{Kind, Vm, VmError, failed};
 use super::witness::Witness;
 use crate::kvm::claims::Claims;
@@ -71,6 +72,8 @@ pub(super) struct Case<'a> {
     pub(super) is_away: bool,
     /// The disturbance `preempt` is a signal.
     pub(super) by_signal: bool,
+    /// Stopped when something is found wrong.
+    tracer: Option<&'a Tracer>,
     said: Said,
     sweep: Sweep,
     pub(super) deadline: Instant,
@@ -113,8 +116,8 @@ pub(super) fn run(
     claims: &Claims,
     (memory, job_area): (&GuestMemoryMmap, u64),
     job: &mut HypJob,
-    task: &mut Task,
-    rival: &Rival,
+    (task, rival): (&mut Task, &Rival),
+    tracer: Option<&Tracer>,
 ) -> Result<Said, VmError> {
     let kind = kind(job, claims);
     let vm = Vm::new(kvm, kind, memory, job.guest_entry)?;
@@ -137,6 +140,7 @@ pub(super) fn run(
         at_next_entry: None,
         is_away: false,
         by_signal: false,
+        tracer,
         said: Said::default(),
         sweep: Sweep::off(),
         deadline: Instant::now() + budget,
@@ -216,6 +220,9 @@ impl Case<'_> {
                 libc::ENOSYS => Exit::Other(End::WildAccess, 0),
                 other => Exit::Other(End::UnknownExit, u64::from(other.unsigned_abs())),
             };
+        }
+        if self.task.report.times > 0 {
+            self.stop_trace();
         }
         let run = self.vm.vcpu.get_kvm_run();
         match run.exit_reason {
@@ -298,7 +305,13 @@ impl Case<'_> {
         self.job.counters.doorbells += 1;
         let answer = match doorbell_offset(address) {
             Some(doorbell::SWEEP_END) => self.sweep.end(),
-            Some(doorbell::DISTURBED) => self.job.disturbed,
+            // The first that a payload does at its end.
+            Some(doorbell::DISTURBED) => {
+                if let Some(tracer) = self.tracer {
+                    tracer.stop_at_end();
+                }
+                self.job.disturbed
+            }
             Some(doorbell::PENDING) => self.rounds(),
             _ => {
                 self.end(End::WildAccess, address);
@@ -364,9 +377,17 @@ impl Case<'_> {
     /// Notes what KVM did wrong, and which rule that breaks.
     pub(super) fn complain(&mut self, rule: &str, what: impl Into<String>) {
         const MOST: usize = 32;
+        self.stop_trace();
         let complaint = Complaint { rule: rule.to_owned(), what: what.into() };
         if self.said.complaints.len() < MOST && !self.said.complaints.contains(&complaint) {
             self.said.complaints.push(complaint);
+        }
+    }
+
+    /// The events up to here are those that matter.
+    fn stop_trace(&self) {
+        if let Some(tracer) = self.tracer {
+            tracer.stop();
         }
     }
 

@@ -5,7 +5,7 @@
 mod sample;
 
 use harness::events::{Event, EventWriter, Log, read};
-use harness::report::{Human, Json, Junit, Ktap, Reporter, failure_text, replay};
+use harness::report::{Human, Json, Junit, Ktap, Mail, Reporter, failure_text, replay};
 
 /// Renders the log; ANSI escapes are stripped.
 fn render(log: &Log, make: impl for<'a> Fn(&'a mut Vec<u8>) -> Box<dyn Reporter + 'a>) -> String {
@@ -49,6 +49,19 @@ fn every_failure_class() {
 }
 
 #[test]
+fn mail() {
+    let text = render(&sample::kvm_log(), |to| Box::new(Mail::new(to)));
+    assert!(text.lines().all(|line| line.chars().count() <= 72), "{text}");
+    assert!(text.lines().count() < 40, "{text}");
+    golden("mail", &text);
+}
+
+#[test]
+fn human_of_kvm() {
+    golden("human_of_kvm", &render(&sample::kvm_log(), |to| Box::new(Human::new(to, false))));
+}
+
+#[test]
 fn ktap() {
     golden("ktap", &render(&sample::log(), |to| Box::new(Ktap::new(to))));
 }
@@ -78,12 +91,15 @@ fn a_run_that_ended_early_is_void_in_every_format() {
 
 #[test]
 fn what_is_written_is_read() {
-    let log = sample::log();
+    let log = sample::kvm_log();
     let mut bytes = Vec::new();
     let mut writer = EventWriter::new("events.jsonl".into(), &mut bytes);
     writer.event(&Event::Environment(Box::new(log.environment.clone()))).unwrap();
     for case in &log.cases {
         writer.case(case).unwrap();
+    }
+    for witness in &log.witnesses {
+        writer.witness(witness).unwrap();
     }
     writer.summary(log.summary.unwrap()).unwrap();
     assert_eq!(read(bytes.as_slice()).unwrap(), log);

@@ -4,8 +4,9 @@ use abi::pattern::Owner;
 use abi::place::Place;
 use abi::sysreg::SysReg;
 use harness::events::{
-    Arrival, Case, Counter, Emulator, Environment, Expectation, Frame, Hex, Host, Hypervisor, Image, Log,
-    Position, SCHEMA_VERSION, Scenario, Step, Summary, Sweep, Trace, convert,
+    Arrival, Case, Counter, Emulator, Environment, Expectation, Frame, Hex, Host, Hypervisor, Image, Kernel,
+    KernelEvent, KernelTrace, Log, Position, SCHEMA_VERSION, Scenario, Step, Summary, Sweep, Trace, Witness,
+    convert,
 };
 use harness::result::State;
 use model::judge::{FailureClass, Finding as Found, LaneDiff, Origin, RegisterName};
@@ -34,7 +35,78 @@ pub(crate) fn log() -> Log {
         summary.count(&case.verdict().unwrap());
         summary.sweep_points += case.sweep.as_ref().map_or(0, |sweep| sweep.points);
     }
-    Log { environment: environment(cases.len()), cases, summary: Some(summary) }
+    Log { environment: environment(cases.len()), cases, witnesses: Vec::new(), summary: Some(summary) }
+}
+
+/// A log of a run on KVM: one kind of failure, traced at the first of its two cases, and two QEMUs that were asked.
+pub(crate) fn kvm_log() -> Log {
+    let (one, other) = ("nested::eret_keeps_z[l1=vhe,vl=max]", "nested::eret_keeps_z[l1=nvhe,vl=max]");
+    let traced = Case { hypervisor: None, kernel_trace: Some(kernel_trace()), ..stale(one) };
+    let fingerprint = traced.fingerprint.clone().unwrap();
+    let cases = vec![traced, Case { hypervisor: None, ..stale(other) }, case("preserve::v", &State::Pass)];
+    let witness = |on: &str, with: &str, answer: &str| Witness {
+        fingerprint: fingerprint.clone(),
+        case: one.into(),
+        on: on.into(),
+        with: with.into(),
+        answer: answer.into(),
+        why: String::new(),
+    };
+    let emulator = "QEMU emulator version 11.1.3 (Debian 1:11.1.3+ds-1~bpo13+1)";
+    let kernel = Kernel {
+        name: "Debian 7.2.13-1 (linux-binary-7.2.13+deb14-cloud-arm64)".into(),
+        release: "7.2.13+deb14-cloud-arm64".into(),
+        config_sha256: Some("67bd2b100f8b".repeat(5)),
+        kvm: "VHE+NV2 mode initialized successfully".into(),
+        options: vec![("kernel".into(), "debian:7.2".into()), ("kvm-mode".into(), "nested".into())],
+        command: Some(
+            "bin/qemu-system-aarch64 -M virt,virtualization=on,gic-version=3 -cpu max,pauth-impdef=on,sve128=on,sve256=on,\
+             sve384=off,sve2048=on -accel tcg,thread=multi -smp 2 -m 1024 -append 'panic=-1 kvm-arm.mode=nested'"
+                .into(),
+        ),
+        ..Kernel::default()
+    };
+    let environment = Environment {
+        target: "kvm-qemu".into(),
+        strategy: Vec::new(),
+        depth: 0,
+        fault: None,
+        kernel: Some(kernel),
+        emulator: Some(Emulator { version: emulator.into(), sha256: "ab".repeat(32) }),
+        ..environment(cases.len())
+    };
+    let summary = Summary { fail: 2, pass: 1, wall_s: 3.5, ..Summary::default() };
+    let witnesses = vec![
+        witness("bare", emulator, "no"),
+        witness("other-qemu", "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)", "yes"),
+    ];
+    Log { environment, cases, witnesses, summary: Some(summary) }
+}
+
+fn kernel_trace() -> KernelTrace {
+    let event = |time: &str, name: &str, text: &str| KernelEvent {
+        cpu: 0,
+        time: time.into(),
+        name: name.into(),
+        text: text.into(),
+        other: false,
+    };
+    let events = vec![
+        event("3.420100", "kvm_exit", "TRAP: HSR_EC: 0x0020 (IABT_LOW), PC: 0x0000000041002c00"),
+        event("3.420150", "kvm_entry", "PC: 0x0000000041002c00"),
+        event("3.420160", "kvm_exit", "TRAP: HSR_EC: 0x0024 (DABT_LOW), PC: 0x0000000041001838"),
+        event("3.420208", "kvm_exit", "TRAP: HSR_EC: 0x001a (ERET), PC: 0x00000000410038c4"),
+        event(
+            "3.420338",
+            "kvm_nested_eret",
+            "elr_el2: 0x41007d80 spsr_el2: 0xb00003c5 (M: EL1h) hcr_el2: 30480000039",
+        ),
+        event("3.420547", "kvm_entry", "PC: 0x0000000041007d80"),
+        event("3.420638", "kvm_exit", "IRQ: HSR_EC: 0x0000 (UNKNOWN), PC: 0x0000000041013dd8"),
+        event("3.420700", "kvm_userspace_exit", "reason restart (4)"),
+    ];
+    let missing = vec!["kvm_inject_nested_exception".to_owned()];
+    KernelTrace { absent: None, end: KernelTrace::SAME.into(), cut: true, missing, events }
 }
 
 fn environment(planned: usize) -> Environment {

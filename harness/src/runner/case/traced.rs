@@ -1,0 +1,135 @@
+//! A case that failed on KVM, once more with the trace events of the host's kernel on.
+//!
+//! Only then, and only for the first case of each kind of failure: tracing changes the code that is under test, if only
+//! by some nops. What this run comes to changes no verdict.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use abi::doorbell::Sweep;
+use abi::job::Status;
+use model::compile::Program;
+
+use super::{CaseError, Fate, Run};
+use crate::events::KernelTrace;
+use crate::kvm::trace;
+use crate::limits;
+use crate::qemu::machine::JobEnd;
+use crate::result::State;
+use crate::runner::budget::Budget;
+use crate::runner::ready::chain;
+use crate::runner::verdict::{self, Verdict};
+use crate::target::{CaseEnd, Launch, Outcome, OutcomeError, Ring, SweepRun};
+
+/// The kinds of failure of a run that have been traced.
+#[derive(Debug, Default)]
+pub(in crate::runner) struct Kinds(Mutex<HashSet<String>>);
+
+impl Kinds {
+    /// Whether this is the first of its kind, of not too many.
+    fn is_new(&self, kind: String) -> bool {
+        // A set is whole after every operation.
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.len() < limits::TRACED && kinds.insert(kind)
+    }
+}
+
+/// What is equal for equal failures.
+fn kind(verdict: &Verdict) -> String {
+    match verdict.findings.first() {
+        Some(finding) => model::fingerprint::fingerprint(finding),
+        None => {
+            let why = verdict.why.chars().filter(|c| !c.is_ascii_digit());
+            format!("{} {}", verdict.state, why.collect::<String>())
+        }
+    }
+}
+
+impl Run<'_> {
+    /// What the host kernel traces of the case, if it had this verdict and is the first of its kind.
+    pub(super) fn trace(&mut self, verdict: &Verdict) -> Option<KernelTrace> {
+        let failed = matches!(verdict.state, State::Fail | State::Crash | State::Timeout);
+        if self.shared.target.kvm().is_none() || !failed || self.fate == Fate::Starved {
+            return None;
+        }
+        if !self.shared.kinds.is_new(kind(verdict)) {
+            return None;
+        }
+        let absent = |why: String| KernelTrace { absent: Some(why), ..KernelTrace::default() };
+        if self.fate != Fate::Reusable {
+            return Some(absent("the host is gone".to_owned()));
+        }
+        Some(self.traced(verdict).unwrap_or_else(|why| {
+            self.fate = Fate::Lost;
+            absent(format!("the second run ended early: {why}"))
+        }))
+    }
+
+    fn traced(&mut self, verdict: &Verdict) -> Result<KernelTrace, String> {
+        let Self { shared, case, job, .. } = *self;
+        let target = shared.target;
+        let program = &*job.program;
+        let cut = verdict.findings.first().filter(|_| verdict.point.is_none());
+        let cut = cut.and_then(|finding| cut_behind(program, finding.op));
+        let sweep = job.sweep.zip(verdict.point).map(|(sweep, point)| SweepRun {
+            kind: sweep.kind,
+            disturbance: sweep.disturbance,
+            first: if sweep.kind == Sweep::StepAll { 0 } else { point },
+            end: point.saturating_add(1),
+        });
+        let ops = &cut.as_ref().unwrap_or(program).ops;
+        let budget = Budget::of(ops, sweep, job.limit, &self.machine.config, self.machine.pace);
+        let launch = Launch {
+            guest: &case.guest,
+            program: cut.as_ref().unwrap_or(program),
+            sweep,
+            fault: None,
+            budget_ticks: budget.ticks,
+        };
+        let in_words = |error: CaseError| chain(&error);
+        let machine = &mut self.machine.machine;
+        let sent = target.prepare(machine.memory(), &launch).map_err(CaseError::from).map_err(in_words)?;
+        target.ask_for_trace(machine.memory()).map_err(|error| chain(&error))?;
+        match machine.run(budget.timeout, shared.stop).map_err(|error| chain(&error))? {
+            JobEnd::Answered => {}
+            JobEnd::TimedOut => return Err("no answer in time".to_owned()),
+            JobEnd::Stopped => return Err("the run was stopped".to_owned()),
+            JobEnd::Died(status) => return Err(format!("the host died ({status})")),
+        }
+        let outcome = target.collect(machine.memory()).map_err(|error| chain(&error))?;
+        let traced = outcome.said.traced.clone().unwrap_or_default();
+        let again: Result<Verdict, OutcomeError> = outcome.end(&sent).and_then(|end| {
+            let swept = end == CaseEnd::Payload(Status::SweepDiffers);
+            let ring = if swept { Ring::Swept } else { Ring::First };
+            let ring = target.ring(machine.memory(), &outcome.header, ring)?;
+            Ok(judged(program, end, &outcome, &ring, cut.is_some()))
+        });
+        let end = match again {
+            Ok(again) if kind(&again) == kind(verdict) => KernelTrace::SAME,
+            Ok(Verdict { state: State::Pass | State::Skip(_), .. }) => KernelTrace::PASSED,
+            Ok(_) | Err(_) => KernelTrace::OTHER,
+        };
+        Ok(trace::read(&traced, end, cut.is_some()))
+    }
+}
+
+/// The program up to this operation. Behind its last one a payload ends the case, wherever it is, as a bad job.
+fn cut_behind(program: &Program, op: usize) -> Option<Program> {
+    let ops = program.ops.get(..=op)?.to_vec();
+    Some(Program { ops, ..program.clone() })
+}
+
+/// The verdict over the second run.
+fn judged(program: &Program, end: CaseEnd, outcome: &Outcome, ring: &[u8], cut: bool) -> Verdict {
+    let hyp = outcome.hyp.as_deref();
+    match end {
+        CaseEnd::Payload(Status::Done | Status::SweepDiffers) => {}
+        CaseEnd::Payload(Status::BadJob) if cut => {}
+        other => return verdict::cut_short(other, hyp, &[], program, outcome.header.cursor, ring, None),
+    }
+    let found = verdict::complete(program, ring, None).filter(|verdict| !verdict.findings.is_empty());
+    found.unwrap_or_else(|| match outcome.said.complaints.as_slice() {
+        [] => verdict::clean(program, false, hyp, &[]),
+        _ => Verdict::new(State::Fail, outcome.said.complaints()),
+    })
+}
