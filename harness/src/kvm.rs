@@ -11,8 +11,10 @@
 //! | [`claims`] | what a KVM says that its guests have |
 //! | [`log`] | what a kernel's log says about it |
 //! | [`boot`] | an emulated host: kernel, `/init`, QEMU's command line |
+//! | [`snapshot`] | such a host, saved, for others to begin with |
 
 pub mod boot;
 pub mod claims;
 pub mod log;
 pub mod mailbox;
+pub mod snapshot;

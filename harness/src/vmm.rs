@@ -13,6 +13,7 @@
 //! | [`sweep`], [`disturb`] | preemption points; what is done to a vCPU, there and on demand |
 //! | [`check`] | what the step `vmm` asks for |
 //! | [`task`], [`rival`], [`other`] | a thread as the owner of registers; one that takes the CPU away; another guest |
+//! | [`clocks`] | the timers of a host that was saved |
 //! | [`kernel_log`] | what the host kernel said meanwhile |
 //! | [`raw`] | what `kvm-ioctls` lacks |
 #![expect(unsafe_code, reason = "guest memory and register files are handed to the kernel by address")]
@@ -22,6 +23,7 @@ mod case;
 mod channel;
 mod check;
 mod claims;
+mod clocks;
 mod disturb;
 mod kernel_log;
 mod other;

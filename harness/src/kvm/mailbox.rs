@@ -64,6 +64,10 @@ pub enum Request {
     Hello = 1,
     /// Run a case in a fresh VM (the one part: the job). The text is a [`CaseText`] as JSON.
     Case = 2,
+    /// Answer, and then look at nothing but the mailbox until another request is in it: the machine is saved meanwhile.
+    Rest = 3,
+    /// Go on after [`Self::Rest`], perhaps as a copy of the machine that rested.
+    Resume = 4,
 }
 
 /// What became of a request.
@@ -117,6 +121,8 @@ impl Request {
         match value {
             1 => Some(Self::Hello),
             2 => Some(Self::Case),
+            3 => Some(Self::Rest),
+            4 => Some(Self::Resume),
             _ => None,
         }
     }

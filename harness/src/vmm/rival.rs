@@ -166,7 +166,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Binds a thread (0: the calling one) to a CPU.
-fn pin(thread: libc::pid_t, cpu: u32) {
+pub(super) fn pin(thread: libc::pid_t, cpu: u32) {
     // SAFETY: all zero is an empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the set has room for a thousand CPUs.
