@@ -14,6 +14,7 @@ const SYS_WRITE0: u64 = 0x04;
 const SYS_WRITE: u64 = 0x05;
 const SYS_READ: u64 = 0x06;
 const SYS_SEEK: u64 = 0x0a;
+const SYS_GET_CMDLINE: u64 = 0x15;
 const SYS_EXIT_EXTENDED: u64 = 0x20;
 /// ADP_Stopped_ApplicationExit: the reason that makes the second word an exit code.
 const APPLICATION_EXIT: u64 = 0x2_0026;
@@ -109,11 +110,29 @@ impl File {
         self.seek(offset) && unsafe { call(SYS_WRITE, args.as_ptr().expose_provenance() as u64) } == 0
     }
 
+    /// Closes the handle.
+    pub fn close(self) {
+        let args = [self.0];
+        // SAFETY: SYS_CLOSE reads its argument.
+        unsafe { call(SYS_CLOSE, args.as_ptr().expose_provenance() as u64) };
+    }
+
     fn seek(self, offset: u64) -> bool {
         let args = [self.0, offset];
         // SAFETY: SYS_SEEK reads its arguments.
         unsafe { call(SYS_SEEK, args.as_ptr().expose_provenance() as u64) == 0 }
     }
+}
+
+/// QEMU's `-semihosting-config arg=…`, written into `buffer`. `None` without semihosting, or if it does not fit.
+#[must_use]
+pub fn command_line(buffer: &mut [u8]) -> Option<&CStr> {
+    buffer.fill(0);
+    core::hint::black_box(&mut *buffer);
+    let mut args = [buffer.as_mut_ptr().expose_provenance() as u64, buffer.len() as u64];
+    // SAFETY: SYS_GET_CMDLINE writes at most the bytes of `buffer`, and the length into its arguments.
+    let failed = unsafe { call(SYS_GET_CMDLINE, args.as_mut_ptr().expose_provenance() as u64) };
+    if failed == 0 { CStr::from_bytes_until_nul(buffer).ok() } else { None }
 }
 
 /// Reads a byte of every page, so that a process has them when QEMU looks: it takes no page faults.

@@ -15,16 +15,19 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use abi::doorbell::Sweep;
+use harness::kernel::{self, KernelSpec};
+use harness::kvm::boot::{DEFAULT_KERNEL, Host, KvmMode};
 use harness::options::{Options, Strategy, TargetKind};
 use harness::qemu::{self, Qemu, Settings};
 use harness::result::{CaseResult, Progress, State};
-use harness::runner::{Plan, Planned, Ran, Runner, Sweeping, plan};
+use harness::runner::{Plan, Planned, Ran, Runner, Sweeping, ask, plan};
 use harness::suite::Suite;
 use harness::target::{Target, TargetConfig};
 use model::scenario::{Case, parse};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// What can be asked for by name.
-const NAMES: [&str; 4] = ["start", "suite", "step-all", "timer"];
+const NAMES: [&str; 5] = ["start", "suite", "step-all", "timer", "host"];
 /// Runs of which the median is told.
 const RUNS: usize = 5;
 /// Machines that run at the same time.
@@ -35,6 +38,9 @@ const SWEPT_CASES: usize = 48;
 const TIMED_CASES: usize = 4;
 /// Round trips between L1 and L2 in each of them.
 const ROUND_TRIPS: usize = 16;
+
+/// Cases on a host that is killed after the first.
+const RESTARTED: usize = 30;
 
 /// One measured number.
 struct Row {
@@ -107,6 +113,7 @@ fn main() {
         let rows = match name {
             "start" => starting(&qemu),
             "suite" => suite(&qemu),
+            "host" => host(&qemu),
             "step-all" => [128, 256, 512].map(|vl| stepping(&qemu, vl)).into(),
             _ => vec![timing(&qemu)],
         };
@@ -156,6 +163,64 @@ fn starting(qemu: &Qemu) -> Vec<Row> {
         ));
     }
     rows
+}
+
+/// An emulated host that boots, and the one that takes its place when it dies.
+fn host(qemu: &Qemu) -> Vec<Row> {
+    let spec: KernelSpec = DEFAULT_KERNEL.parse().expect("a kernel's name");
+    let kernel = match kernel::find(&spec, &kernel::Settings::from_env(), &mut |line| eprintln!("{line}")) {
+        Ok(kernel) => kernel,
+        Err(error) => {
+            eprintln!("speed: no kernel: {error}");
+            return Vec::new();
+        }
+    };
+    let host = Host { spec, kernel, mode: KvmMode::Vhe, cpus: 2, sve_max: 2048, cmdline: String::new() };
+    let options = Options { target: TargetKind::KvmQemu, host: Some(host), ..Options::default() };
+    let (mut boots, mut restarts) = (vec![], vec![]);
+    for _ in 0..RUNS {
+        let target = Target::new(TargetConfig::new(&options), qemu.version()).expect("a target");
+        let begun = Instant::now();
+        let booted = ask(&target, qemu, &AtomicBool::new(false)).expect("a host that boots");
+        boots.push(milliseconds(begun.elapsed()));
+        let steps =
+            "title = \"a case\"\nrules = [\"P-01\"]\nsteps = \"\"\"\nG  fill all\nG  expect all\n\"\"\"\n";
+        let case = parse("speed::host", "speed/host.toml", steps).expect("it is right").cases().remove(0);
+        let named = |number| Arc::new(Case { name: format!("{}[n={number}]", case.name), ..case.clone() });
+        let jobs = plan((0..RESTARTED).map(named).collect(), &target, unswept(), 1);
+        let runner =
+            Runner::new(Plan { jobs, workers: 1, timeout_scale: 1.0 }, target, qemu.clone()).with(booted);
+        let (mut killed, mut died) = (false, None);
+        runner.run(&AtomicBool::new(false), &mut |progress| {
+            let Progress::Finished(result) = progress else { return };
+            match result.state {
+                State::Pass => {
+                    restarts.extend(died.take().map(|died: Instant| milliseconds(died.elapsed())));
+                    if !std::mem::replace(&mut killed, true) {
+                        children()
+                            .for_each(|pid| kill_process(pid, Signal::KILL).expect("a process of ours"));
+                    }
+                }
+                _ => died = Some(Instant::now()),
+            }
+        });
+    }
+    assert_eq!(restarts.len(), RUNS, "each host was killed, and one more came");
+    vec![
+        Row::new("host: boot, greeting and snapshot", "ms", "", boots),
+        Row::new("host: from its death to the end of the next case", "ms", "(goal: 500)", restarts),
+    ]
+}
+
+/// The processes that this one runs.
+fn children() -> impl Iterator<Item = Pid> {
+    let mut pids = String::new();
+    for thread in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        pids.push(' ');
+        pids.push_str(&std::fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    }
+    let pids: Vec<Pid> = pids.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect();
+    pids.into_iter()
 }
 
 /// The whole suite as a user runs it, without sweeps.

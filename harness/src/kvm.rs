@@ -12,9 +12,11 @@
 //! | [`log`] | what a kernel's log says about it |
 //! | [`trace`] | what its trace events tell of a case |
 //! | [`boot`] | an emulated host: kernel, `/init`, QEMU's command line |
+//! | [`snapshot`] | such a host, saved, for others to begin with |
 
 pub mod boot;
 pub mod claims;
 pub mod log;
 pub mod mailbox;
+pub mod snapshot;
 pub mod trace;

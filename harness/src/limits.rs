@@ -19,6 +19,8 @@ pub const BOOT: Duration = Duration::from_secs(30);
 /// How long an emulated host may take to boot: some three seconds for a distribution's kernel on a quiet machine.
 pub const BOOT_HOST: Duration = Duration::from_secs(120);
 
+/// How long one may take to go on where it was saved: a fifth of a second on a quiet machine.
+pub const RESUME_HOST: Duration = Duration::from_secs(10);
 /// What the calibration job takes on such a host: a VM is made, run, and taken down.
 pub const CALIBRATION_VM: Duration = Duration::from_millis(12);
 
@@ -85,7 +87,8 @@ pub const SWEEP_POINTS: u64 = 1 << 20;
 /// Differences of swept passes that may be found legal before the sweep is given up.
 pub const SWEEP_RESUMES: u32 = 4096;
 
-/// Machines in a row that may fail to run their calibration before the cases that need one are given up.
+/// Machines in a row that may fail to run their calibration before the cases that need one are given up, and saved hosts
+/// that may fail to go on before all have to boot.
 pub const START_FAILURES: u32 = 2;
 
 /// Kinds of failure of a run whose first case is run once more with the trace events of KVM on, some 0.2 s each.

@@ -3,6 +3,7 @@
 mod child;
 pub mod command;
 pub mod machine;
+pub mod monitor;
 pub mod provision;
 
 use std::env;

@@ -6,6 +6,7 @@
 
 mod budget;
 mod case;
+mod host;
 mod length;
 mod queue;
 mod ready;

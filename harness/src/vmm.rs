@@ -16,6 +16,7 @@
 //! | [`witness`] | proof that it happened |
 //! | [`task`], [`rival`], [`other`] | a thread as the owner of registers; one that takes the CPU away; another guest |
 //! | [`softirq`] | SIMD of the host between an exit and the next entry |
+//! | [`clocks`] | the timers of a host that was saved |
 //! | [`kernel_log`] | what the host kernel said meanwhile |
 //! | [`trace`] | the host's trace events of one case |
 //! | [`raw`] | what `kvm-ioctls` lacks |
@@ -26,6 +27,7 @@ mod case;
 mod channel;
 mod check;
 mod claims;
+mod clocks;
 mod disturb;
 mod gic;
 mod kernel_log;

@@ -1,21 +1,25 @@
 //! Real KVM: a kernel of Debian's boots in QEMU, with KVM in nested mode, and cases run on it, plain guests and guests
-//! with an EL2 of their own alike. One of them is made to fail, for what the kernel's trace tells of it.
+//! with an EL2 of their own alike. One of them is made to fail, for what the kernel's trace tells of it. A host that dies
+//! is replaced by a copy of it as it was saved.
 //!
 //! Where no kernel can be had, because nothing may be fetched or there is no network, this says so and checks nothing.
 
-use std::sync::Arc;
+use std::fs;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use abi::op::Code;
 use harness::events::KernelTrace;
 use harness::kernel::{self, KernelError, KernelSpec};
 use harness::kvm::boot::{Host, KvmMode};
 use harness::options::{Options, TargetKind};
-use harness::qemu;
+use harness::qemu::{self, Qemu};
 use harness::result::{CaseResult, Progress, State};
 use harness::runner::{self, Plan, Planned, Runner, Sweeping, Work, plan};
 use harness::suite::{Suite, select};
-use harness::target::{Target, TargetConfig};
+use harness::target::{Kvm, Target, TargetConfig};
+use model::scenario::Case;
+use rustix::process::{Pid, Signal, kill_process};
 
 const KERNEL: &str = "debian:7.2";
 /// Cases of every kind: exits of a plain guest, of L1 and of L2, traps, lengths, disturbances, a move, a sweep.
@@ -59,47 +63,117 @@ fn traced(result: &CaseResult) {
     assert!(names("kvm_exit") > 0 && names("kvm_nested_eret") > 0, "{trace:#?}");
 }
 
-#[test]
-fn a_real_kernel_passes() {
+/// Machines that are killed.
+const KILLS: usize = 3;
+
+/// One boot at a time: a test looks for the machines of this process.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// A host that waits for cases.
+struct Booted {
+    qemu: Qemu,
+    target: Target,
+    machine: Option<runner::Booted>,
+}
+
+/// Boots the kernel, if one can be had.
+fn boot(mode: KvmMode) -> Option<Booted> {
     let qemu = qemu::find(&qemu::Settings::from_env(), &mut |text| eprintln!("{text}")).expect("a QEMU");
     let spec: KernelSpec = KERNEL.parse().expect("a kernel's name");
     let kernel = match kernel::find(&spec, &kernel::Settings::from_env(), &mut |text| eprintln!("{text}")) {
         Ok(kernel) => kernel,
         Err(error @ (KernelError::Off { .. } | KernelError::Debian(_) | KernelError::NoMatch { .. })) => {
             eprintln!("SKIP: no kernel to boot: {error}");
-            return;
+            return None;
         }
         Err(error) => panic!("{error}"),
     };
-    let host = Host { spec, kernel, mode: KvmMode::Nested, cpus: 2, sve_max: 2048, cmdline: String::new() };
+    let host = Host { spec, kernel, mode, cpus: 2, sve_max: 2048, cmdline: String::new() };
     let options = Options { target: TargetKind::KvmQemu, host: Some(host), ..Options::default() };
     let target = Target::new(TargetConfig::new(&options), qemu.version()).expect("a target");
-    let stop = AtomicBool::new(false);
-    let booted =
-        runner::ask(&target, &qemu, &stop).unwrap_or_else(|error| panic!("{error}\n{}", error.console()));
+    let machine = runner::ask(&target, &qemu, &AtomicBool::new(false))
+        .unwrap_or_else(|error| panic!("{error}\n{}", error.console()));
+    Some(Booted { qemu, target, machine })
+}
 
-    let suite = Suite::embedded().expect("the suite");
-    let cases = select(&suite.cases(), &FILTERS.map(str::to_owned));
-    let nested: usize = cases.iter().filter(|case| case.guest.l1.is_some()).count();
-    let mut jobs =
-        plan(cases.iter().map(Arc::clone).collect(), &target, Sweeping::default(), options.workers);
-    tamper(&mut jobs);
-    let plan = Plan { jobs, workers: options.workers, timeout_scale: 1.0 };
+/// Runs cases, prepared by `prepare`, with `during` called after each. What did not pass and was not skipped comes with its
+/// reason.
+fn run(
+    booted: Booted,
+    cases: &[Arc<Case>],
+    workers: usize,
+    prepare: impl FnOnce(&mut [Planned]),
+    mut during: impl FnMut(&CaseResult),
+) -> (Runner, Vec<CaseResult>, Vec<String>) {
+    let Booted { qemu, target, machine } = booted;
+    let mut jobs = plan(cases.to_vec(), &target, Sweeping::default(), workers);
+    prepare(&mut jobs);
+    let plan = Plan { jobs, workers, timeout_scale: 1.0 };
     let mut results: Vec<CaseResult> = Vec::new();
-    Runner::new(plan, target, qemu).with(booted).run(&stop, &mut |progress| {
+    let runner = Runner::new(plan, target, qemu).with(machine);
+    runner.run(&AtomicBool::new(false), &mut |progress| {
         if let Progress::Finished(result) = progress {
+            during(&result);
             results.push(*result);
         }
     });
-    let failed = results.iter().position(|result| result.name == TAMPERED).expect("its result");
-    traced(&results.swap_remove(failed));
-    let bad: Vec<String> = results
+    let bad = results
         .iter()
         .filter(|result| !matches!(result.state, State::Pass | State::Skip(_)))
         .map(|result| format!("{} {}: {} {:?}", result.state, result.name, result.why, result.findings))
         .collect();
-    assert!(bad.is_empty(), "{}", bad.join("\n"));
+    (runner, results, bad)
+}
+
+fn cases(filters: &[&str]) -> Vec<Arc<Case>> {
+    let filters: Vec<String> = filters.iter().map(|filter| (*filter).to_owned()).collect();
+    select(&Suite::embedded().expect("the suite").cases(), &filters)
+}
+
+#[test]
+fn a_real_kernel_passes() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(booted) = boot(KvmMode::Nested) else { return };
+    let cases = cases(&FILTERS);
+    let nested: usize = cases.iter().filter(|case| case.guest.l1.is_some()).count();
+    let (_, results, bad) = run(booted, &cases, Options::default().workers, tamper, |_| ());
+    traced(results.iter().find(|result| result.name == TAMPERED).expect("its result"));
+    assert!(bad.len() == 1, "{}", bad.join("\n"));
     let passed = results.iter().filter(|result| result.state == State::Pass).count();
     assert!(passed >= CASES, "only {passed} cases passed");
     assert!(nested >= CASES / 2, "only {nested} cases have an EL2");
+}
+
+/// In VHE mode, where the host's clock has to be brought back.
+#[test]
+fn a_killed_host_goes_on_where_it_was_saved() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(booted) = boot(KvmMode::Vhe) else { return };
+    let cases = cases(&["preserve::v_over_disturb", "preserve::moved", "reset::state_is_gone"]);
+    let mut killed = 0;
+    let (runner, results, bad) = run(booted, &cases, 1, |_| (), |result| {
+        if killed < KILLS && result.state == State::Pass {
+            killed += 1;
+            for pid in machines() {
+                kill_process(pid, Signal::KILL).expect("a process of ours");
+            }
+        }
+    });
+    let why = "QEMU was killed from outside by signal 9 while the case ran";
+    assert!(bad.len() == KILLS && bad.iter().all(|bad| bad.contains(why)), "{}", bad.join("\n"));
+    assert_eq!(results.len(), cases.len());
+    assert_eq!(runner.target().kvm().and_then(Kvm::no_snapshots), None, "no machine had to boot");
+}
+
+/// The QEMUs that this process runs.
+fn machines() -> Vec<Pid> {
+    let parent = format!("PPid:\t{}\n", std::process::id());
+    let processes = fs::read_dir("/proc").expect("a /proc").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let ours = |pid: &i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        status.contains(&parent) && String::from_utf8_lossy(&command).contains("memory-backend-file")
+    };
+    pids.filter(ours).filter_map(Pid::from_raw).collect()
 }

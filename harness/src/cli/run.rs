@@ -26,6 +26,7 @@ use crate::result::{Progress, State};
 use crate::run_folder::RunFolder;
 use crate::runner::{Planned, Runner, Work};
 use crate::suite::{Suite, select};
+use crate::target::Kvm;
 
 /// Where runs are kept unless `--out` says otherwise.
 const RUNS: &str = "target/holdfast/runs";
@@ -163,6 +164,9 @@ impl Execution<'_> {
             fs::copy(folder.events(), events)
                 .with_context(|| format!("cannot copy the event log to {events}"))
                 .context(Void)?;
+        }
+        if let Some(why) = self.runner.target().kvm().and_then(Kvm::no_snapshots) {
+            say(&format!("every machine had to boot: {why}"));
         }
         if let Some(fault) = self.options.fault.filter(|_| self.reached.get() == 0) {
             say(&format!("no case came by the line of {}: the fault was never committed", fault.name()));

@@ -1,7 +1,8 @@
 //! An emulated arm64 host: a real kernel under QEMU, with the agent as `/init`.
 
-use std::io::{self, Cursor, Write as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::fs::File;
+use std::io::{self, Cursor, Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::Path;
 use std::process::Command;
 
@@ -13,8 +14,6 @@ use crate::image::embedded;
 use crate::kernel::{Kernel, KernelSpec};
 use crate::qemu::Qemu;
 
-/// The kernel's parameter that tells the agent where the shared file is.
-pub const MAIL_PARAMETER: &str = "holdfast.mail";
 /// The folder of the initial file system with modules of the kernel, named so that their order is that of loading.
 pub const MODULES: &str = "modules";
 /// The mode of a folder there.
@@ -50,6 +49,29 @@ impl KvmMode {
     }
 }
 
+/// How a host begins, with the files that QEMU inherits for it.
+#[derive(Debug)]
+pub enum Beginning {
+    /// It boots.
+    Boot,
+    /// It boots, and can be saved.
+    Savable {
+        /// Its memory.
+        ram: OwnedFd,
+        /// Where the state of its devices will be.
+        devices: OwnedFd,
+        /// QMP.
+        monitor: OwnedFd,
+    },
+    /// It goes on where another one was saved, and leaves both files as they are.
+    Saved {
+        /// The memory.
+        ram: OwnedFd,
+        /// The state of the devices.
+        devices: OwnedFd,
+    },
+}
+
 /// An emulated host.
 #[derive(Clone, Debug)]
 pub struct Host {
@@ -73,6 +95,9 @@ pub const DEFAULT_KERNEL: &str = "debian:7.2";
 /// Megabytes of memory: the kernel, the agent, and what is left of some thousand VMs.
 const MEMORY: u32 = 1024;
 
+/// Bytes of it.
+pub const MEMORY_SIZE: u64 = (MEMORY as u64) << 20;
+
 /// What shortens the boot of a distribution's kernel, and what makes its end quick and plain.
 const PARAMETERS: [&str; 14] = [
     "console=ttyAMA0",
@@ -93,17 +118,62 @@ const PARAMETERS: [&str; 14] = [
 ];
 
 impl Host {
-    /// The command that starts QEMU with the shared file under the number `mail`, and the files that it inherits
-    /// beside that one.
+    /// The command that starts QEMU with the shared file under the number `mail`, and the files that it inherits beside
+    /// that one.
     ///
     /// # Errors
     ///
     /// If the initial file system cannot be made.
-    pub fn command(&self, qemu: &Qemu, cpu: Cpu, mail: i32) -> io::Result<(Command, Vec<OwnedFd>)> {
-        let initrd = initrd(self.kernel.modules.as_deref())?;
+    pub fn command(
+        &self,
+        qemu: &Qemu,
+        cpu: Cpu,
+        mail: RawFd,
+        beginning: Beginning,
+    ) -> io::Result<(Command, Vec<OwnedFd>)> {
+        let path = |file: &OwnedFd| format!("/proc/self/fd/{}", file.as_raw_fd());
+        // A host that goes on has both in its memory. QEMU has to see that there is a kernel, and skips the reading of the
+        // whole.
+        let (kernel, initrd) = match beginning {
+            Beginning::Saved { .. } => (Some(self.head()?), None),
+            _ => (None, Some(initrd(self.kernel.modules.as_deref())?)),
+        };
+        let image = kernel.as_ref().map_or_else(|| self.kernel.image.to_string_lossy().into_owned(), path);
+        let initrd_path = initrd.as_ref().map(path);
         let mut command = qemu.command();
-        command.args(self.arguments(cpu, mail, &format!("/proc/self/fd/{}", initrd.as_raw_fd())));
-        Ok((command, vec![initrd]))
+        let mail = format!("/proc/self/fd/{mail}");
+        command.args(self.arguments(cpu, &mail, &image, initrd_path.as_deref()));
+        let mut memory = |ram: &OwnedFd, share: &str| {
+            let file = path(ram);
+            let backend = format!("memory-backend-file,id=ram,size={MEMORY}M,mem-path={file},share={share}");
+            command.args(["-machine", "memory-backend=ram", "-object", &backend]);
+            command.args(["-global", "migration.x-ignore-shared=on"]);
+        };
+        let mut files = Vec::from_iter(kernel.into_iter().chain(initrd));
+        match beginning {
+            Beginning::Boot => {}
+            Beginning::Savable { ram, devices, monitor } => {
+                memory(&ram, "on");
+                command.arg("-chardev").arg(format!("socket,id=monitor,fd={}", monitor.as_raw_fd()));
+                command.args(["-mon", "chardev=monitor,mode=control"]);
+                files.extend([ram, devices, monitor]);
+            }
+            Beginning::Saved { ram, devices } => {
+                memory(&ram, "off");
+                command.arg("-incoming").arg(format!("file:{}", path(&devices)));
+                files.extend([ram, devices]);
+            }
+        }
+        Ok((command, files))
+    }
+
+    /// The first page of the kernel, with all that QEMU wants to know of it (`Documentation/arch/arm64/booting.rst`).
+    fn head(&self) -> io::Result<OwnedFd> {
+        let mut head = [0; 4096];
+        File::open(&self.kernel.image)?.read_exact(&mut head)?;
+        let file = memfd_create("holdfast-kernel", MemfdFlags::empty())?;
+        File::from(file.try_clone()?).write_all(&head)?;
+        Ok(file)
     }
 
     /// The options of the command line that ask for it; what is the default anyway is left out.
@@ -124,11 +194,16 @@ impl Host {
         let start = qemu.command();
         let start = std::iter::once(start.get_program()).chain(start.get_args());
         let start = start.map(|word| word.to_string_lossy().into_owned());
+        let image = self.kernel.image.to_string_lossy();
         let quote = |word: String| if word.contains(' ') { format!("'{word}'") } else { word };
-        start.chain(self.arguments(Cpu::Max, 3, "INITRD")).map(quote).collect::<Vec<_>>().join(" ")
+        start
+            .chain(self.arguments(Cpu::Max, "MAIL", &image, Some("INITRD")))
+            .map(quote)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
-    fn arguments(&self, cpu: Cpu, mail: i32, initrd: &str) -> Vec<String> {
+    fn arguments(&self, cpu: Cpu, mail: &str, kernel: &str, initrd: Option<&str>) -> Vec<String> {
         let switch = |on| if on { "on" } else { "off" };
         let mut model = "max,pauth-impdef=on,lpa2=off".to_owned();
         if self.sve_max == 0 {
@@ -139,7 +214,7 @@ impl Host {
                 model.push_str(&format!(",sve{}={}", vq * 128, switch(exists)));
             }
         }
-        [
+        let mut arguments = [
             "-M",
             "virt,virtualization=on,gic-version=3,acpi=off",
             "-cpu",
@@ -163,25 +238,26 @@ impl Host {
             "-serial",
             "chardev:console",
             "-semihosting-config",
-            "enable=on,target=native,userspace=on",
+            &format!("enable=on,target=native,userspace=on,arg={mail}"),
             "-kernel",
-            &self.kernel.image.to_string_lossy(),
-            "-initrd",
-            initrd,
+            kernel,
             "-append",
-            &self.parameters(mail),
+            &self.parameters(),
         ]
         .map(str::to_owned)
-        .to_vec()
+        .to_vec();
+        if let Some(initrd) = initrd {
+            arguments.extend(["-initrd", initrd].map(str::to_owned));
+        }
+        arguments
     }
 
-    fn parameters(&self, mail: i32) -> String {
+    fn parameters(&self) -> String {
         let mut parameters = PARAMETERS.map(str::to_owned).to_vec();
         match self.mode {
             KvmMode::Vhe => {}
             mode => parameters.push(format!("kvm-arm.mode={}", mode.name())),
         }
-        parameters.push(format!("{MAIL_PARAMETER}=/proc/self/fd/{mail}"));
         if !self.cmdline.is_empty() {
             parameters.push(self.cmdline.clone());
         }
@@ -203,7 +279,7 @@ fn initrd(modules: Option<&Path>) -> io::Result<OwnedFd> {
             &own
         }
     };
-    let file = std::fs::File::from(memfd_create("holdfast-initrd", MemfdFlags::empty())?);
+    let file = File::from(memfd_create("holdfast-initrd", MemfdFlags::empty())?);
     let mut out = file.try_clone()?;
     let mut inode = 0;
     let mut entry = |name: &str, mode: u32, bytes: &[u8]| -> io::Result<()> {

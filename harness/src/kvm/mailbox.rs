@@ -66,6 +66,10 @@ pub enum Request {
     Case = 2,
     /// The same, with the trace events of the host's KVM on. The text tells them, too.
     Traced = 3,
+    /// Answer, and then look at nothing but the mailbox until another request is in it: the machine is saved meanwhile.
+    Rest = 4,
+    /// Go on after [`Self::Rest`], perhaps as a copy of the machine that rested.
+    Resume = 5,
 }
 
 /// What became of a request.
@@ -137,6 +141,8 @@ impl Request {
             1 => Some(Self::Hello),
             2 => Some(Self::Case),
             3 => Some(Self::Traced),
+            4 => Some(Self::Rest),
+            5 => Some(Self::Resume),
             _ => None,
         }
     }

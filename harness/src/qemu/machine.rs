@@ -49,12 +49,12 @@ pub trait Launcher {
     /// # Errors
     ///
     /// If one of the files cannot be made.
-    fn command(&self, memory: RawFd) -> io::Result<(Command, Vec<OwnedFd>)>;
+    fn command(self, memory: RawFd) -> io::Result<(Command, Vec<OwnedFd>)>;
 }
 
 /// A bare-metal machine of QEMU: the image in slot 0 runs at once.
-impl Launcher for (&Qemu, MachineConfig) {
-    fn command(&self, memory: RawFd) -> io::Result<(Command, Vec<OwnedFd>)> {
+impl Launcher for &(&Qemu, MachineConfig) {
+    fn command(self, memory: RawFd) -> io::Result<(Command, Vec<OwnedFd>)> {
         let (qemu, config) = self;
         let mut command = qemu.command();
         command.args(config.arguments(&format!("/proc/self/fd/{memory}")));
@@ -88,7 +88,7 @@ impl Machine {
     ///
     /// If the system refuses the process. A QEMU that does not like its arguments is seen by the first job: it
     /// has died, and its console says why.
-    pub fn start(launcher: &impl Launcher, memory: GuestMemory) -> Result<Self, MachineError> {
+    pub fn start(launcher: impl Launcher, memory: GuestMemory) -> Result<Self, MachineError> {
         // The child's own descriptor, by the number that it inherits.
         let file = memory.file().try_clone_to_owned().map_err(MachineError::Memory)?;
         let (command, mut files) = launcher.command(file.as_raw_fd()).map_err(MachineError::Start)?;

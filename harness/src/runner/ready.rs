@@ -9,8 +9,8 @@ use model::compile::{CompileError, compile_steps};
 use model::machine::Unavailable;
 use model::scenario::step::{GuestSpec, L1Mode};
 
-use super::Shared;
 use super::budget::{Budget, Pace};
+use super::{Shared, host};
 use crate::limits;
 use crate::qemu::Qemu;
 use crate::qemu::command::MachineConfig;
@@ -126,19 +126,18 @@ fn boot(
     config: MachineConfig,
     stop: &AtomicBool,
 ) -> Result<Machine, StartError> {
-    let memory = Machine::new_memory()?;
-    target.load(&memory)?;
-    let Some(agent) = target.agent(qemu, config) else {
-        return Ok(Machine::start(&(qemu, config), memory)?);
-    };
-    let mut machine = Machine::start(&agent, memory)?;
-    answered(&mut machine, limits::BOOT_HOST, stop)?;
-    target.greeted(machine.memory())?;
-    Ok(machine)
+    match target.kvm() {
+        Some(kvm) => host::start(target, kvm, qemu, config, stop),
+        None => {
+            let memory = Machine::new_memory()?;
+            target.load(&memory)?;
+            Ok(Machine::start(&(qemu, config), memory)?)
+        }
+    }
 }
 
 /// Runs what is in memory; anything but an answer is an error.
-fn answered(machine: &mut Machine, limit: Duration, stop: &AtomicBool) -> Result<(), StartError> {
+pub(super) fn answered(machine: &mut Machine, limit: Duration, stop: &AtomicBool) -> Result<(), StartError> {
     match machine.run(limit, stop)? {
         JobEnd::Answered => Ok(()),
         JobEnd::TimedOut => Err(StartError::Silent { limit, console: machine.take_console() }),

@@ -1,18 +1,21 @@
 //! Linux KVM as a target: what it claims, and how an agent is started and greeted.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use abi::skip;
 use model::machine::{Claimed, Lengths, Machine, Substrate, Unavailable};
 use model::scenario::step::{Cpu, GuestSpec, L1Mode};
 
 use super::{Target, VL_MAX};
-use crate::kvm::boot::{Host, KvmMode};
+use crate::kvm::boot::{Beginning, Host, KvmMode};
 use crate::kvm::claims::{Claims, GuestClaims};
 use crate::kvm::mailbox::{self, CaseText, Mail, Part, Reply, Request};
+use crate::kvm::snapshot::Snapshot;
+use crate::limits;
 use crate::memory::{GuestMemory, OutOfRange};
 use crate::qemu::Qemu;
 use crate::qemu::command::MachineConfig;
@@ -25,11 +28,69 @@ pub struct Kvm {
     /// The emulated host; none for the KVM of this one.
     host: Option<Host>,
     claims: OnceLock<Claims>,
+    snapshots: Mutex<Snapshots>,
+}
+
+/// Hosts that were booted and saved.
+#[derive(Debug, Default)]
+struct Snapshots {
+    of: HashMap<MachineConfig, Arc<Snapshot>>,
+    /// How often in a row one could not be used.
+    failures: u32,
+    /// Why there will be no more.
+    given_up: Option<String>,
 }
 
 impl Kvm {
     pub(super) fn new(host: Option<Host>) -> Self {
-        Self { host, claims: OnceLock::new() }
+        Self { host, claims: OnceLock::new(), snapshots: Mutex::default() }
+    }
+
+    /// A saved host of this kind.
+    #[must_use]
+    pub fn snapshot(&self, config: &MachineConfig) -> Option<Arc<Snapshot>> {
+        self.snapshots().of.get(config).map(Arc::clone)
+    }
+
+    /// Whether a host of this kind is to be saved as soon as it has booted.
+    #[must_use]
+    pub fn saves(&self, config: &MachineConfig) -> bool {
+        let snapshots = self.snapshots();
+        // A CPU's clock is brought back by another one: the agent's `clocks`.
+        self.host.as_ref().is_some_and(|host| host.cpus > 1)
+            && snapshots.given_up.is_none()
+            && !snapshots.of.contains_key(config)
+    }
+
+    /// Keeps a saved host for the machines to come.
+    pub fn keep(&self, config: MachineConfig, snapshot: Snapshot) {
+        self.snapshots().of.entry(config).or_insert_with(|| Arc::new(snapshot));
+    }
+
+    /// One was used.
+    pub fn snapshot_worked(&self) {
+        self.snapshots().failures = 0;
+    }
+
+    /// One could not be used, or made: after [`limits::START_FAILURES`] of this, hosts boot.
+    pub fn snapshot_failed(&self, why: String) {
+        let mut snapshots = self.snapshots();
+        snapshots.failures += 1;
+        if snapshots.failures >= limits::START_FAILURES {
+            snapshots.of.clear();
+            snapshots.given_up.get_or_insert(why);
+        }
+    }
+
+    /// Why hosts boot though they might have been saved.
+    #[must_use]
+    pub fn no_snapshots(&self) -> Option<String> {
+        self.snapshots().given_up.clone()
+    }
+
+    fn snapshots(&self) -> MutexGuard<'_, Snapshots> {
+        // It is whole after every operation.
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the first agent that was greeted told.
@@ -80,18 +141,32 @@ impl Kvm {
     }
 }
 
+impl Kvm {
+    /// What starts an agent.
+    #[must_use]
+    pub fn launcher<'a>(
+        &'a self,
+        qemu: &'a Qemu,
+        config: MachineConfig,
+        beginning: Beginning,
+    ) -> AgentLauncher<'a> {
+        AgentLauncher { kvm: self, qemu, config, beginning }
+    }
+}
+
 /// What starts the agent: an emulated host, or this program itself.
 #[derive(Debug)]
 pub struct AgentLauncher<'a> {
     kvm: &'a Kvm,
     qemu: &'a Qemu,
     config: MachineConfig,
+    beginning: Beginning,
 }
 
 impl Launcher for AgentLauncher<'_> {
-    fn command(&self, memory: RawFd) -> io::Result<(Command, Vec<OwnedFd>)> {
+    fn command(self, memory: RawFd) -> io::Result<(Command, Vec<OwnedFd>)> {
         match &self.kvm.host {
-            Some(host) => host.command(self.qemu, self.config.cpu, memory),
+            Some(host) => host.command(self.qemu, self.config.cpu, memory, self.beginning),
             None => {
                 let mut command = Command::new("/proc/self/exe");
                 command.arg("agent").arg(format!("/proc/self/fd/{memory}"));
@@ -102,10 +177,13 @@ impl Launcher for AgentLauncher<'_> {
 }
 
 impl Target {
-    /// What starts the agent, if KVM is below.
-    #[must_use]
-    pub fn agent<'a>(&'a self, qemu: &'a Qemu, config: MachineConfig) -> Option<AgentLauncher<'a>> {
-        self.kvm.as_ref().map(|kvm| AgentLauncher { kvm, qemu, config })
+    /// Asks the agent for something that has no parts.
+    ///
+    /// # Errors
+    ///
+    /// If the memory has no mailbox.
+    pub fn ask(&self, memory: &GuestMemory, request: Request) -> Result<(), OutcomeError> {
+        Ok(memory.write_value(mailbox::ADDRESS, &mail(request, std::iter::empty()))?)
     }
 
     /// The mail that the agent finds first.
@@ -128,6 +206,15 @@ impl Target {
     pub fn ask_for_trace(&self, memory: &GuestMemory) -> Result<(), OutOfRange> {
         let mail: Mail = memory.read_value(mailbox::ADDRESS)?;
         memory.write_value(mailbox::ADDRESS, &Mail { request: Request::Traced as u64, ..mail })
+    }
+
+    /// Takes the answer to a request that has no result.
+    ///
+    /// # Errors
+    ///
+    /// If the agent could not do it.
+    pub fn done(&self, memory: &GuestMemory) -> Result<(), OutcomeError> {
+        answer(memory).map(drop)
     }
 
     /// Takes the answer to the greeting.

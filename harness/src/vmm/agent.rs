@@ -18,12 +18,12 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 use super::case::{self, Said};
 use super::channel::{Channel, Emulated, Local};
 use super::claims::claims;
+use super::clocks;
 use super::kernel_log::KernelLog;
 use super::other::OtherGuest;
 use super::rival::{self, Rival};
 use super::task::Task;
 use super::trace::Tracer;
-use crate::kvm::boot::MAIL_PARAMETER;
 use crate::kvm::claims::Claims;
 use crate::kvm::mailbox::{self, CaseText, Mail, Part, Reply, Request, TEXT_MAX, Traced};
 use crate::qemu::command::{SLOT_SIZE, slot};
@@ -77,12 +77,7 @@ fn stay_on_cpu() {
 
 fn serve_emulated() -> Result<()> {
     stay_on_cpu();
-    let cmdline = fs::read_to_string("/proc/cmdline")?;
-    let path = cmdline
-        .split_ascii_whitespace()
-        .find_map(|word| word.strip_prefix(MAIL_PARAMETER)?.strip_prefix('='));
-    let path = path.ok_or_else(|| format!("the kernel's command line has no {MAIL_PARAMETER}"))?;
-    Agent::new(Emulated::open(path)?).serve()
+    Agent::new(Emulated::open()?).serve()
 }
 
 /// As a process beside the harness, with the shared file at `path`.
@@ -146,6 +141,9 @@ impl<C: Channel> Agent<C> {
             (mail.reply, mail.text_len) = (reply as u64, len as u64);
             self.channel.write(mailbox::ADDRESS, mail.as_bytes())?;
             self.channel.answer()?;
+            if mail.request == Request::Rest as u64 {
+                self.channel.rest(&|mail| mail.request != Request::Rest as u64)?;
+            }
         }
         Ok(())
     }
@@ -158,6 +156,13 @@ impl<C: Channel> Agent<C> {
                 let text = serde_json::to_string(&host.claims)?;
                 self.host = Some(host);
                 Ok(text)
+            }
+            Request::Rest => Ok(String::new()),
+            Request::Resume => {
+                clocks::wake(self.host.as_ref().ok_or("no greeting")?.claims.cpus)?;
+                // What the host thinks of having been saved is no case's.
+                drop(self.log.take());
+                Ok(String::new())
             }
             request @ (Request::Case | Request::Traced) => {
                 let [part] = parts else { return Err("a case has one part".into()) };

@@ -1,12 +1,13 @@
 //! How the agent reaches its mailbox.
 
-use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 
 use arch::semihosting::{self, Console};
+use zerocopy::{FromZeros as _, IntoBytes as _};
 
+use crate::kvm::mailbox::{self, Mail};
 use crate::qemu::command::RAM_BASE;
 
 /// A way to the shared file and to whoever waits at its other end.
@@ -15,6 +16,9 @@ pub(super) trait Channel {
     fn wait(&mut self) -> io::Result<bool>;
     /// Says that the reply is in the mailbox.
     fn answer(&mut self) -> io::Result<()>;
+    /// Waits until the mail is such that the rest is `over`, and does nothing else meanwhile that the machine's host
+    /// would have to end: the machine may be saved, and a copy of it go on.
+    fn rest(&mut self, over: &dyn Fn(&Mail) -> bool) -> io::Result<()>;
     /// Copies a part of the shared file.
     fn read(&mut self, address: u64, to: &mut [u8]) -> io::Result<()>;
     /// Writes a part of it.
@@ -46,6 +50,10 @@ impl Channel for Local {
         out.flush()
     }
 
+    fn rest(&mut self, _: &dyn Fn(&Mail) -> bool) -> io::Result<()> {
+        Err(io::Error::other("a process cannot be saved with its host"))
+    }
+
     fn read(&mut self, address: u64, to: &mut [u8]) -> io::Result<()> {
         self.0.read_exact_at(to, offset(address)?)
     }
@@ -68,17 +76,29 @@ pub(super) struct Emulated {
 impl Emulated {
     /// Bytes copied at a time.
     const CHUNK: usize = 64 << 10;
+    /// Turns of a loop between two looks at the mailbox: some ten microseconds.
+    const PAUSE: u32 = 1000;
 
-    pub(super) fn open(path: &str) -> io::Result<Self> {
-        let missing = || io::Error::other("QEMU answers no semihosting from EL0 (enable=on,userspace=on)");
-        let path = CString::new(path)?;
-        Ok(Self {
-            file: semihosting::File::open(&path).ok_or_else(missing)?,
-            input: Console::input().ok_or_else(missing)?,
-            output: Console::output().ok_or_else(missing)?,
-            buffer: vec![0; Self::CHUNK],
-        })
+    pub(super) fn open() -> io::Result<Self> {
+        let mut buffer = vec![0; Self::CHUNK];
+        let file = Self::file(&mut buffer)?;
+        let (input, output) = Self::consoles()?;
+        Ok(Self { file, input, output, buffer })
     }
+
+    /// The shared file. What it is called QEMU says and not the kernel's command line: a copy of this machine has
+    /// another one.
+    fn file(buffer: &mut [u8]) -> io::Result<semihosting::File> {
+        semihosting::command_line(buffer).and_then(semihosting::File::open).ok_or_else(unanswered)
+    }
+
+    fn consoles() -> io::Result<(Console, Console)> {
+        Console::input().zip(Console::output()).ok_or_else(unanswered)
+    }
+}
+
+fn unanswered() -> io::Error {
+    io::Error::other("QEMU answers no semihosting from EL0 (enable=on,userspace=on)")
 }
 
 impl Channel for Emulated {
@@ -89,6 +109,27 @@ impl Channel for Emulated {
     fn answer(&mut self) -> io::Result<()> {
         self.output.write(b"d");
         Ok(())
+    }
+
+    fn rest(&mut self, over: &dyn Fn(&Mail) -> bool) -> io::Result<()> {
+        self.file.close();
+        self.input.close();
+        self.output.close();
+        loop {
+            // QEMU does not save handles: whatever fails is tried anew, in the machine that this one is by now.
+            if let Ok(file) = Self::file(&mut self.buffer) {
+                self.file = file;
+                let mut mail = Mail::new_zeroed();
+                if self.read(mailbox::ADDRESS, mail.as_mut_bytes()).is_ok() && over(&mail) {
+                    (self.input, self.output) = Self::consoles()?;
+                    return Ok(());
+                }
+                file.close();
+            }
+            for _ in 0..Self::PAUSE {
+                std::hint::spin_loop();
+            }
+        }
     }
 
     fn read(&mut self, address: u64, to: &mut [u8]) -> io::Result<()> {
