@@ -1,6 +1,5 @@
 //! The agent: a process on the host under test that does what the mailbox asks for.
 
-use std::fs;
 use std::io::{self, Write as _};
 use std::mem::offset_of;
 use std::process::ExitCode;
@@ -21,7 +20,7 @@ use super::claims::claims;
 use super::clocks;
 use super::kernel_log::KernelLog;
 use super::other::OtherGuest;
-use super::rival::{self, Rival};
+use super::rival::Rival;
 use super::task::Task;
 use super::trace::Tracer;
 use crate::kvm::claims::Claims;
@@ -66,17 +65,7 @@ fn allow_many_files() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// Leaves the CPU to nobody but the rival: else the host's own threads preempt a guest now and then, and a case is not
-/// the same each time.
-fn stay_on_cpu() {
-    const PRIORITY: i32 = 1;
-    // Real-time threads may have all of the time; the host has another CPU.
-    let _ = fs::write("/proc/sys/kernel/sched_rt_runtime_us", "-1");
-    rival::prefer(PRIORITY);
-}
-
 fn serve_emulated() -> Result<()> {
-    stay_on_cpu();
     Agent::new(Emulated::open()?).serve()
 }
 

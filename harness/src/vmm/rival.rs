@@ -41,10 +41,6 @@ pub(super) enum When {
     Asleep,
 }
 
-/// Above that of the vCPU's thread.
-const PRIORITY: i32 = 2;
-/// Below it.
-const NO_PRIORITY: i32 = 0;
 
 /// How long it sleeps in between. Twice the time that an emulated host takes for a switch there and back.
 const MOMENT: Duration = Duration::from_micros(150);
@@ -157,7 +153,7 @@ fn run(shared: &Shared, mut other: Option<OtherGuest>) {
     let moment = Call::sleep(&nanoseconds);
     let mut task = Task::new(Owner::HostTask);
     let mut there = false;
-    prefer(PRIORITY);
+    prefer(When::Now);
     loop {
         let (work, when) = {
             let mut work = lock(&shared.work);
@@ -169,7 +165,7 @@ fn run(shared: &Shared, mut other: Option<OtherGuest>) {
             *work
         };
         if when == When::Asleep {
-            prefer(NO_PRIORITY);
+            prefer(When::Asleep);
         }
         // On the vCPU's CPU, but for what needs no preemption.
         pin(0, u32::from(matches!(work, Work::Migrate | Work::Simd)));
@@ -194,7 +190,7 @@ fn run(shared: &Shared, mut other: Option<OtherGuest>) {
         }
         if when == When::Asleep {
             // To be heard when it is called next.
-            prefer(PRIORITY);
+            prefer(When::Now);
         }
         if slept.is_ok() {
             shared.rounds.fetch_add(1, Ordering::Release);
@@ -252,9 +248,12 @@ pub(super) fn pin(thread: libc::pid_t, cpu: u32) {
     unsafe { libc::sched_setaffinity(thread, size_of_val(&set), &raw const set) };
 }
 
-/// Lets the calling thread preempt every one of a lower priority; those of other programs have none.
-pub(super) fn prefer(priority: i32) {
-    let policy = if priority == NO_PRIORITY { libc::SCHED_OTHER } else { libc::SCHED_FIFO };
+/// Lets the calling thread preempt every one of an ordinary priority, or be preempted by each.
+fn prefer(when: When) {
+    let (policy, priority) = match when {
+        When::Now => (libc::SCHED_FIFO, 1),
+        When::Asleep => (libc::SCHED_IDLE, 0),
+    };
     let parameter = libc::sched_param { sched_priority: priority, ..zeroed() };
     // Not by the function of this name: musl's answers ENOSYS, because POSIX wants it to mean a process.
     // SAFETY: the parameter is read. Where it is not allowed, the scheduler's fairness has to do.

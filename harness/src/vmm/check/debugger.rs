@@ -1,11 +1,9 @@
 //! The thread's registers as a debugger writes them, before and after KVM_RUN (`arch/arm64/kernel/ptrace.c`).
 //!
-//! The debugger is a process of its own, made for one KVM_RUN: a thread cannot trace its own process. It does nothing but
-//! system calls, as a process that was forked from one with several threads has to.
+//! The debugger is a process of its own, made for one KVM_RUN: a thread cannot trace its own process. It shares this one's
+//! memory, and does nothing but system calls.
 
 use std::io;
-use std::mem::size_of;
-use std::ptr;
 
 use abi::pattern::Owner;
 use arch::host::part::{FFR, FPCR, FPMR, FPSR, P};
@@ -34,7 +32,6 @@ struct Set {
 }
 
 /// What debugger and thread share.
-#[repr(C)]
 struct Shared {
     at_entry: Set,
     at_exit: Set,
@@ -58,7 +55,7 @@ impl Case<'_> {
             at_exit: set_of(&at_exit, unit),
             found: Set { bytes: [0; SET], len: 0 },
         };
-        let traced = match Traced::start(&sets, kind(unit)) {
+        let traced = match Traced::start(sets, kind(unit)) {
             Ok(traced) => traced,
             Err(error) => {
                 self.skip(&format!("no debugger: {error}"));
@@ -173,49 +170,49 @@ fn image_of(set: &Set, unit: Unit, other: &Image) -> Box<Image> {
     image
 }
 
+/// What the debugger is given.
+struct Start {
+    thread: libc::pid_t,
+    set: i32,
+    shared: Shared,
+    /// A pipe to say that the thread is traced.
+    ready: [libc::c_int; 2],
+    stack: Vec<u8>,
+}
+
 /// This thread, traced by a process until it has made one KVM_RUN.
 struct Traced {
     debugger: libc::pid_t,
-    shared: *mut Shared,
+    start: Box<Start>,
 }
 
 impl Traced {
-    fn start(sets: &Shared, set: i32) -> io::Result<Self> {
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping.
-        let memory = unsafe { libc::mmap(ptr::null_mut(), size_of::<Shared>(), protection, flags, -1, 0) };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let shared: *mut Shared = memory.cast();
-        // SAFETY: the mapping is large enough, and of nobody else.
-        unsafe { ptr::copy_nonoverlapping(sets, shared, 1) };
-        let mut ready = [0; 2];
-        // SAFETY: there is room for two descriptors.
-        if unsafe { libc::pipe2(ready.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
+    fn start(shared: Shared, set: i32) -> io::Result<Self> {
+        const STACK: usize = 64 << 10;
         // SAFETY: it only tells.
         let thread = unsafe { libc::gettid() };
+        let mut start = Box::new(Start { thread, set, shared, ready: [0; 2], stack: vec![0; STACK] });
+        // SAFETY: there is room for two descriptors.
+        if unsafe { libc::pipe2(start.ready.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
         // SAFETY: Yama lets a process be traced by its children only if it says so.
         unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::c_ulong::MAX, 0, 0, 0) };
-        // SAFETY: the child makes system calls alone.
-        let debugger = unsafe { libc::fork() };
-        if debugger == 0 {
-            // SAFETY: the mapping is shared with the parent, which does not touch it meanwhile.
-            let step = unsafe { debug(thread, set, &mut *shared, ready[1]) };
-            // SAFETY: nothing of the parent is torn down.
-            unsafe { libc::_exit(step) }
-        }
+        let top = start.stack.as_mut_ptr_range().end.map_addr(|end| end & !15);
+        // In the same memory: a copy of it would have KVM unmap that of every VM.
+        // SAFETY: the child has a stack of its own, which lives until it has ended, and makes system calls alone.
+        let debugger =
+            unsafe { libc::clone(child, top.cast(), libc::CLONE_VM | libc::SIGCHLD, (&raw mut *start).cast()) };
+        let [readable, writable] = start.ready;
         let mut byte = 0u8;
         // SAFETY: the descriptors are this function's, and there is room for a byte. The call is begun anew after a stop,
         // and ends with nothing if the child has ended.
         unsafe {
-            libc::close(ready[1]);
-            while libc::read(ready[0], (&raw mut byte).cast(), 1) < 0 && *libc::__errno_location() == libc::EINTR {}
-            libc::close(ready[0]);
+            libc::close(writable);
+            while libc::read(readable, (&raw mut byte).cast(), 1) < 0 && *libc::__errno_location() == libc::EINTR {}
+            libc::close(readable);
         }
-        if debugger < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { debugger, shared }) }
+        if debugger < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { debugger, start }) }
     }
 
     /// What the debugger read after the call.
@@ -225,20 +222,20 @@ impl Traced {
         while unsafe { libc::waitpid(self.debugger, &raw mut status, 0) } < 0
             && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
         {}
-        // SAFETY: the child has ended: the memory is this one's again, and then nobody's.
-        let found = unsafe {
-            let found = (*self.shared).found.clone();
-            libc::munmap(self.shared.cast(), size_of::<Shared>());
-            found
-        };
         match usize::try_from(libc::WEXITSTATUS(status)).unwrap_or(0) {
-            0 if libc::WIFEXITED(status) => Ok(found),
+            0 if libc::WIFEXITED(status) => Ok(self.start.shared.found.clone()),
             step => {
                 let what = step.checked_sub(1).and_then(|step| STEPS.get(step)).unwrap_or(&"go on");
                 Err(io::Error::other(format!("it could not {what}")))
             }
         }
     }
+}
+
+extern "C" fn child(start: *mut libc::c_void) -> libc::c_int {
+    let start: *mut Start = start.cast();
+    // SAFETY: the parent does not touch it before the child has ended, but for the pipe, of which this is a copy.
+    unsafe { debug((*start).thread, (*start).set, &mut (*start).shared, (*start).ready[1]) }
 }
 
 /// What the child does. Returns 0, or the number of the step of [`STEPS`] that failed, from 1 on.
