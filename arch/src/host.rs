@@ -133,7 +133,10 @@ impl Call {
     #[must_use]
     pub fn read(file: c_int, byte: &mut u8) -> Self {
         const READ: u64 = 63;
-        Self { number: READ, arguments: [file as u64, core::ptr::from_mut(byte).expose_provenance() as u64, 1] }
+        Self {
+            number: READ,
+            arguments: [file as u64, core::ptr::from_mut(byte).expose_provenance() as u64, 1],
+        }
     }
 }
 

@@ -17,7 +17,7 @@ const GICR: u64 = 0x080a_0000;
 const IRQS: u32 = 64;
 
 /// What the payload sets up, by group and offset or number: GICD_CTLR; GICR_IGROUPR0, GICR_ISENABLER0 and the priorities of
-/// 32 interrupts; ICC_PMR_EL1 and ICC_IGRPEN1_EL1. It leaves nothing active from one exit to the next.
+/// 32 interrupts; ICC_PMR_EL1 and ICC_IGRPEN1_EL1, by op0 to op2. It leaves nothing active from one exit to the next.
 const STATE: [(u32, u64); 13] = [
     (KVM_DEV_ARM_VGIC_GRP_DIST_REGS, 0),
     (KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, 0x1_0080),
@@ -30,8 +30,8 @@ const STATE: [(u32, u64); 13] = [
     (KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, 0x1_0414),
     (KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, 0x1_0418),
     (KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, 0x1_041c),
-    (KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS, 0b11_000_0100_0110_000),
-    (KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS, 0b11_000_1100_1100_111),
+    (KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS, 0xc230),
+    (KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS, 0xc667),
 ];
 
 /// A GIC that is initialized.

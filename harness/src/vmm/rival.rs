@@ -41,7 +41,6 @@ pub(super) enum When {
     Asleep,
 }
 
-
 /// How long it sleeps in between. Twice the time that an emulated host takes for a switch there and back.
 const MOMENT: Duration = Duration::from_micros(150);
 
@@ -235,7 +234,7 @@ fn signal(thread: libc::pid_t) {
     // SAFETY: the handler makes one system call that may be made in one, and touches nothing but its own.
     unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) };
     // SAFETY: the thread is one of this process.
-    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGUSR1) };
+    unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, libc::SIGUSR1) };
 }
 
 /// Binds a thread (0: the calling one) to a CPU.

@@ -4,10 +4,12 @@
 //! memory, and does nothing but system calls.
 
 use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 
 use abi::pattern::Owner;
 use arch::host::part::{FFR, FPCR, FPMR, FPSR, P};
 use arch::host::{self, Call, HEADER, Image};
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::super::case::Case;
 use super::super::task::{self, Report, Unit};
@@ -67,14 +69,25 @@ impl Case<'_> {
         match traced.end() {
             Ok(set) => {
                 let mut report = Report::NONE;
-                task::look(&at_entry, &image_of(&set, unit, &at_entry), unit, true, Owner::HostTask, &mut report);
+                task::look(
+                    &at_entry,
+                    &image_of(&set, unit, &at_entry),
+                    unit,
+                    true,
+                    Owner::HostTask,
+                    &mut report,
+                );
                 self.complain_of(&report, "P-20", "that a debugger wrote before KVM_RUN changed in it");
                 let mut wanted = at_exit;
                 // What the debugger did not write.
                 wanted.0[FPMR..FPMR + 8].copy_from_slice(&before.0[FPMR..FPMR + 8]);
                 let mut report = Report::NONE;
                 task::look(&wanted, &found, unit, false, Owner::HostTask, &mut report);
-                self.complain_of(&report, "P-21", "that a debugger wrote after KVM_RUN are not what the thread finds");
+                self.complain_of(
+                    &report,
+                    "P-21",
+                    "that a debugger wrote after KVM_RUN are not what the thread finds",
+                );
             }
             Err(error) => self.skip(&format!("no debugger: {error}")),
         }
@@ -175,8 +188,8 @@ struct Start {
     thread: libc::pid_t,
     set: i32,
     shared: Shared,
-    /// A pipe to say that the thread is traced.
-    ready: [libc::c_int; 2],
+    /// A pipe to say that the thread is traced: the child has a copy of the descriptor.
+    ready: RawFd,
     stack: Vec<u8>,
 }
 
@@ -191,27 +204,20 @@ impl Traced {
         const STACK: usize = 64 << 10;
         // SAFETY: it only tells.
         let thread = unsafe { libc::gettid() };
-        let mut start = Box::new(Start { thread, set, shared, ready: [0; 2], stack: vec![0; STACK] });
-        // SAFETY: there is room for two descriptors.
-        if unsafe { libc::pipe2(start.ready.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let (readable, writable) = pipe_with(PipeFlags::CLOEXEC)?;
+        let ready = writable.as_raw_fd();
+        let mut start = Box::new(Start { thread, set, shared, ready, stack: vec![0; STACK] });
         // SAFETY: Yama lets a process be traced by its children only if it says so.
         unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::c_ulong::MAX, 0, 0, 0) };
         let top = start.stack.as_mut_ptr_range().end.map_addr(|end| end & !15);
         // In the same memory: a copy of it would have KVM unmap that of every VM.
         // SAFETY: the child has a stack of its own, which lives until it has ended, and makes system calls alone.
-        let debugger =
-            unsafe { libc::clone(child, top.cast(), libc::CLONE_VM | libc::SIGCHLD, (&raw mut *start).cast()) };
-        let [readable, writable] = start.ready;
-        let mut byte = 0u8;
-        // SAFETY: the descriptors are this function's, and there is room for a byte. The call is begun anew after a stop,
-        // and ends with nothing if the child has ended.
-        unsafe {
-            libc::close(writable);
-            while libc::read(readable, (&raw mut byte).cast(), 1) < 0 && *libc::__errno_location() == libc::EINTR {}
-            libc::close(readable);
-        }
+        let debugger = unsafe {
+            libc::clone(child, top.cast(), libc::CLONE_VM | libc::SIGCHLD, (&raw mut *start).cast())
+        };
+        drop(writable);
+        // Begun anew after a stop; it ends with nothing if the child has ended.
+        while rustix::io::read(&readable, &mut [0]) == Err(rustix::io::Errno::INTR) {}
         if debugger < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { debugger, start }) }
     }
 
@@ -233,21 +239,17 @@ impl Traced {
 }
 
 extern "C" fn child(start: *mut libc::c_void) -> libc::c_int {
-    let start: *mut Start = start.cast();
-    // SAFETY: the parent does not touch it before the child has ended, but for the pipe, of which this is a copy.
-    unsafe { debug((*start).thread, (*start).set, &mut (*start).shared, (*start).ready[1]) }
+    // SAFETY: the parent does not touch it before the child has ended.
+    debug(unsafe { &mut *start.cast::<Start>() })
 }
 
 /// What the child does. Returns 0, or the number of the step of [`STEPS`] that failed, from 1 on.
-///
-/// # Safety
-///
-/// To be called in a process of its own.
-unsafe fn debug(thread: libc::pid_t, set: i32, shared: &mut Shared, ready: libc::c_int) -> libc::c_int {
+fn debug(start: &mut Start) -> libc::c_int {
     /// `struct ptrace_syscall_info`: its kind, and of an entry number and arguments.
     const INFO: libc::c_int = 0x420e;
     const WORDS: usize = 11;
     let [attach, stop, read, write] = [1, 2, 3, 4];
+    let Start { thread, set, ref mut shared, ready, .. } = *start;
     let ptrace = |request: libc::c_int, address: usize, data: usize| {
         // SAFETY: each request below is given what it wants.
         unsafe { libc::ptrace(request, thread, address, data) }
@@ -267,7 +269,7 @@ unsafe fn debug(thread: libc::pid_t, set: i32, shared: &mut Shared, ready: libc:
                 return None;
             }
         }
-        libc::WIFSTOPPED(status).then(|| status >> 8)
+        libc::WIFSTOPPED(status).then_some(status >> 8)
     };
     if ptrace(libc::PTRACE_SEIZE, 0, libc::PTRACE_O_TRACESYSGOOD as usize) != 0 {
         return attach;
@@ -275,8 +277,9 @@ unsafe fn debug(thread: libc::pid_t, set: i32, shared: &mut Shared, ready: libc:
     if ptrace(libc::PTRACE_INTERRUPT, 0, 0) != 0 || wait().is_none() {
         return stop;
     }
-    // SAFETY: a byte of this function's.
-    if ptrace(libc::PTRACE_SYSCALL, 0, 0) != 0 || unsafe { libc::write(ready, [0u8].as_ptr().cast(), 1) } != 1 {
+    // SAFETY: the descriptor is open in this process.
+    let ready = unsafe { BorrowedFd::borrow_raw(ready) };
+    if ptrace(libc::PTRACE_SYSCALL, 0, 0) != 0 || rustix::io::write(ready, &[0]).is_err() {
         return stop;
     }
     let mut is_in = false;

@@ -38,7 +38,10 @@ impl Case<'_> {
         for _ in 0..ACCESSES {
             let left = self.leave(&mut guest);
             if left != *wanted {
-                self.complain("P-01", format!("KVM_RUN of a guest that accesses no memory by a Q register: {left:?}"));
+                self.complain(
+                    "P-01",
+                    format!("KVM_RUN of a guest that accesses no memory by a Q register: {left:?}"),
+                );
                 return Ok(());
             }
             let vm = guest.vm();
