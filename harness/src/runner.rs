@@ -94,6 +94,14 @@ impl Planned {
     /// Compiles a case for a target. Starts nothing.
     #[must_use]
     pub fn new(case: Arc<Case>, target: &Target, sweeping: Sweeping) -> Self {
+        if let Some(guest) = target.fit(&case.guest) {
+            let case = Arc::new(Case { guest, ..(*case).clone() });
+            let work = work(&case, target, sweeping);
+            // Steps that name a larger length make no sense there.
+            if !matches!(work, Work::Settled(State::Error, _)) {
+                return Self { case, work };
+            }
+        }
         let work = work(&case, target, sweeping);
         Self { case, work }
     }

@@ -233,6 +233,13 @@ impl Target {
         }
     }
 
+    /// The guest that a case gets instead of the one that it asks for, where this target has none like that and the case
+    /// leaves it open.
+    #[must_use]
+    pub fn fit(&self, guest: &GuestSpec) -> Option<GuestSpec> {
+        self.kvm.as_ref()?.fit(guest)
+    }
+
     /// The QEMU that a guest of this target needs if it is swept in this way.
     #[must_use]
     pub fn machine_config(&self, guest: &GuestSpec, sweep: Sweep) -> MachineConfig {

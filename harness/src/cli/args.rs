@@ -177,7 +177,7 @@ pub(super) struct HostArgs {
     /// Its CPUs
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub(super) cpus: u32,
-    /// The largest vector length of its CPUs in bits, 0 for CPUs without SVE
+    /// The largest vector length of its CPUs in bits, 0 for CPUs without SVE and SME
     #[arg(long, value_name = "BITS", default_value_t = 2048, value_parser = sve_max)]
     pub(super) sve_max: u32,
     /// More parameters for the kernel

@@ -83,7 +83,7 @@ pub struct Host {
     pub mode: KvmMode,
     /// CPUs.
     pub cpus: u32,
-    /// The largest vector length of the CPU in bits; 0 for none.
+    /// The largest vector length of the CPU in bits; 0 for a CPU without SVE and SME.
     pub sve_max: u32,
     /// What the user adds to the kernel's command line.
     pub cmdline: String,
@@ -207,7 +207,8 @@ impl Host {
         let switch = |on| if on { "on" } else { "off" };
         let mut model = "max,pauth-impdef=on,lpa2=off".to_owned();
         if self.sve_max == 0 {
-            model.push_str(",sve=off");
+            // Of a CPU with SME alone, SVE instructions follow SME's controls: nobody has built one.
+            model.push_str(",sve=off,sme=off");
         } else {
             for vq in 1..=16u32 {
                 let exists = vq * 128 <= self.sve_max && (cpu == Cpu::AllLengths || vq.is_power_of_two());

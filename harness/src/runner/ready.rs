@@ -153,13 +153,17 @@ fn calibrate(
     machine: &mut Machine,
     stop: &AtomicBool,
 ) -> Result<Duration, StartError> {
-    let guest = GuestSpec {
-        // Not every KVM has guests with an EL2.
-        l1: (config.el2 && shared.target.kvm().is_none()).then_some(L1Mode::Vhe),
-        cpu: config.cpu,
-        sve: config.vl_max != 0,
-        vl_max: config.vl_max.max(128),
-        ..GuestSpec::default()
+    let guest = if shared.target.kvm().is_some() {
+        // What every KVM has.
+        GuestSpec { sve: false, vl_max: 128, ..GuestSpec::default() }
+    } else {
+        GuestSpec {
+            l1: config.el2.then_some(L1Mode::Vhe),
+            cpu: config.cpu,
+            sve: config.vl_max != 0,
+            vl_max: config.vl_max.max(128),
+            ..GuestSpec::default()
+        }
     };
     let promised = shared.target.machine(&guest)?;
     let mut program = compile_steps(&guest, &[], &promised, None)?;

@@ -124,9 +124,24 @@ impl Kvm {
             let code = if guest.l1.is_some() { skip::NO_EL2 } else { skip::FEATURE_ABSENT };
             return Err(unavailable(code, format!("KVM has no such guest ({name}): {why}")));
         };
-        let substrate =
-            Substrate { qemu: self.host.is_some(), sve: claims.sve.is_some(), sme: self.host.is_some() };
+        let sme = self.host.as_ref().is_some_and(|host| host.sve_max > 0);
+        let substrate = Substrate { qemu: self.host.is_some(), sve: claims.sve.is_some(), sme };
         Machine::kvm(&self.claimed(&claimed, guest.cpu), substrate, guest)
+    }
+
+    /// What a guest becomes that asks for no vector length in particular, where there is none as large as the usual: one with
+    /// the largest that there is. None if that changes nothing.
+    pub(super) fn fit(&self, guest: &GuestSpec) -> Option<GuestSpec> {
+        let usual = GuestSpec::default().vl_max;
+        let claims = self.claims.get()?;
+        let claimed = match guest.l1 {
+            None => claims.sve,
+            Some(L1Mode::Vhe) => claims.el2,
+            Some(L1Mode::Nvhe) => claims.el2_e2h0,
+        };
+        let largest = u32::from(self.claimed(&claimed?, guest.cpu).lengths.max()?) * 128;
+        (guest.sve && guest.vl_max == usual && largest < usual)
+            .then(|| GuestSpec { vl_max: largest, ..guest.clone() })
     }
 
     /// The lengths are those that the emulated CPU is configured with; the KVM of this host can only be asked.
