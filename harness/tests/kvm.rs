@@ -151,14 +151,20 @@ fn a_killed_host_goes_on_where_it_was_saved() {
     let Some(booted) = boot(KvmMode::Vhe) else { return };
     let cases = cases(&["preserve::v_over_disturb", "preserve::moved", "reset::state_is_gone"]);
     let mut killed = 0;
-    let (runner, results, bad) = run(booted, &cases, 1, |_| (), |result| {
-        if killed < KILLS && result.state == State::Pass {
-            killed += 1;
-            for pid in machines() {
-                kill_process(pid, Signal::KILL).expect("a process of ours");
+    let (runner, results, bad) = run(
+        booted,
+        &cases,
+        1,
+        |_| (),
+        |result| {
+            if killed < KILLS && result.state == State::Pass {
+                killed += 1;
+                for pid in machines() {
+                    kill_process(pid, Signal::KILL).expect("a process of ours");
+                }
             }
-        }
-    });
+        },
+    );
     let why = "QEMU was killed from outside by signal 9 while the case ran";
     assert!(bad.len() == KILLS && bad.iter().all(|bad| bad.contains(why)), "{}", bad.join("\n"));
     assert_eq!(results.len(), cases.len());

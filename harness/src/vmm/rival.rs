@@ -41,7 +41,6 @@ pub(super) enum When {
     Asleep,
 }
 
-
 /// How long it sleeps in between. Twice the time that an emulated host takes for a switch there and back.
 const MOMENT: Duration = Duration::from_micros(150);
 

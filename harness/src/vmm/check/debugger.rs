@@ -67,14 +67,25 @@ impl Case<'_> {
         match traced.end() {
             Ok(set) => {
                 let mut report = Report::NONE;
-                task::look(&at_entry, &image_of(&set, unit, &at_entry), unit, true, Owner::HostTask, &mut report);
+                task::look(
+                    &at_entry,
+                    &image_of(&set, unit, &at_entry),
+                    unit,
+                    true,
+                    Owner::HostTask,
+                    &mut report,
+                );
                 self.complain_of(&report, "P-20", "that a debugger wrote before KVM_RUN changed in it");
                 let mut wanted = at_exit;
                 // What the debugger did not write.
                 wanted.0[FPMR..FPMR + 8].copy_from_slice(&before.0[FPMR..FPMR + 8]);
                 let mut report = Report::NONE;
                 task::look(&wanted, &found, unit, false, Owner::HostTask, &mut report);
-                self.complain_of(&report, "P-21", "that a debugger wrote after KVM_RUN are not what the thread finds");
+                self.complain_of(
+                    &report,
+                    "P-21",
+                    "that a debugger wrote after KVM_RUN are not what the thread finds",
+                );
             }
             Err(error) => self.skip(&format!("no debugger: {error}")),
         }
@@ -201,15 +212,18 @@ impl Traced {
         let top = start.stack.as_mut_ptr_range().end.map_addr(|end| end & !15);
         // In the same memory: a copy of it would have KVM unmap that of every VM.
         // SAFETY: the child has a stack of its own, which lives until it has ended, and makes system calls alone.
-        let debugger =
-            unsafe { libc::clone(child, top.cast(), libc::CLONE_VM | libc::SIGCHLD, (&raw mut *start).cast()) };
+        let debugger = unsafe {
+            libc::clone(child, top.cast(), libc::CLONE_VM | libc::SIGCHLD, (&raw mut *start).cast())
+        };
         let [readable, writable] = start.ready;
         let mut byte = 0u8;
         // SAFETY: the descriptors are this function's, and there is room for a byte. The call is begun anew after a stop,
         // and ends with nothing if the child has ended.
         unsafe {
             libc::close(writable);
-            while libc::read(readable, (&raw mut byte).cast(), 1) < 0 && *libc::__errno_location() == libc::EINTR {}
+            while libc::read(readable, (&raw mut byte).cast(), 1) < 0
+                && *libc::__errno_location() == libc::EINTR
+            {}
             libc::close(readable);
         }
         if debugger < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { debugger, start }) }
@@ -276,7 +290,8 @@ unsafe fn debug(thread: libc::pid_t, set: i32, shared: &mut Shared, ready: libc:
         return stop;
     }
     // SAFETY: a byte of this function's.
-    if ptrace(libc::PTRACE_SYSCALL, 0, 0) != 0 || unsafe { libc::write(ready, [0u8].as_ptr().cast(), 1) } != 1 {
+    if ptrace(libc::PTRACE_SYSCALL, 0, 0) != 0 || unsafe { libc::write(ready, [0u8].as_ptr().cast(), 1) } != 1
+    {
         return stop;
     }
     let mut is_in = false;
