@@ -13,7 +13,7 @@ use super::super::vm::{VmError, failed};
 
 /// How a KVM_RUN ended.
 #[derive(Debug, Eq, PartialEq)]
-enum Left {
+pub(super) enum Left {
     Error(i32),
     Exit(u32),
 }
@@ -38,7 +38,10 @@ impl Case<'_> {
         for _ in 0..ACCESSES {
             let left = self.leave(&mut guest);
             if left != *wanted {
-                self.complain("P-01", format!("KVM_RUN of a guest that accesses no memory by a Q register: {left:?}"));
+                self.complain(
+                    "P-01",
+                    format!("KVM_RUN of a guest that accesses no memory by a Q register: {left:?}"),
+                );
                 return Ok(());
             }
             let vm = guest.vm();
@@ -59,7 +62,7 @@ impl Case<'_> {
     }
 
     /// One KVM_RUN, with every register of this thread in use.
-    fn leave(&mut self, guest: &mut OtherGuest) -> Left {
+    pub(super) fn leave(&mut self, guest: &mut OtherGuest) -> Left {
         let vcpu = &mut guest.vm().vcpu;
         loop {
             match self.task.call(&Call::kvm_run(vcpu.as_raw_fd()), true) {
