@@ -155,6 +155,10 @@ checks! {
     CpuOffline = 16, "cpu-offline";
     /// A guest of its own loads and stores a Q register where there is no memory (rules P-01, P-02).
     MmioQ = 17, "mmio-q";
+    /// A guest of a protected VM finds no registers of others, and keeps its own (rules P-01, P-08, P-12).
+    ProtectedVm = 18, "protected-vm";
+    /// A guest of its own makes SMCCC calls that the kernel leaves to the monitor (rules P-01, P-02, P-17).
+    Hypercall = 19, "hypercall";
 }
 
 /// How preemption points are forced.

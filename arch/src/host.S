@@ -195,8 +195,8 @@ host_sme_call:
     leave_function x11
 
 // A guest that shares a CPU with the one under test. It is entered at EL1 with nothing set up. X0: an image in its own
-// memory, X1: another one, X2: its doorbell, X3: as above, and bit 5: it uses a Q register for its doorbell. It loads the
-// first, rings, stores the second, rings, and so on.
+// memory, X1: another one, X2: its doorbell, X3: as above, and bit 5: it uses a Q register for its doorbell, bit 6: its VM
+// is protected, bit 7: it makes calls. It loads the first, rings, stores the second, rings, and so on.
 .global host_other_guest
 .balign 4096
 host_other_guest:
@@ -208,14 +208,48 @@ host_other_guest:
     mov     x9, #15
     msr     S3_0_C1_C2_0, x9            // ZCR_EL1
     isb
+8:  tbz     x3, #6, 8f
+    mov     x20, x0
+    mov     x21, x1
+    mov     x22, x2
+    mov     x23, x3
+    mov     x1, x20
+    bl      10f
+    mov     x24, x0
+    mov     x1, x21
+    bl      10f
+    orr     x24, x24, x0
+    mov     x0, x20
+    mov     x1, x21
+    mov     x2, x22
+    mov     x3, x23
+    str     x24, [x2]
+    store_registers x1, x3
+    str     x3, [x2]
 8:  load_registers x0, x3
     str     x3, [x2]
     tbz     x3, #5, 9f
     ldr     q0, [x2]
     str     q1, [x2]
+9:  tbz     x3, #7, 9f
+    mov     x20, x0
+    ldr     w0, =({CALL_HVC})
+    hvc     #0
+    ldr     w0, =({CALL_SMC})
+    smc     #0
+    mov     x0, x20
 9:  store_registers x1, x3
     str     x3, [x2]
     b       8b
+// Shares the page at X1 with the host: MEM_SHARE of KVM's hypercalls (Documentation/virt/kvm/arm/hypercalls.rst). X0: 0 or an
+// error.
+10: movz    x0, #0xc600, lsl #16
+    movk    x0, #3
+    mov     x2, xzr
+    mov     x3, xzr
+    hvc     #0
+    ret
+.ltorg
 .global host_other_guest_end
 host_other_guest_end:
 

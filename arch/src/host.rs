@@ -46,6 +46,15 @@ pub const FPMR: u64 = 2;
 /// Of [`other_guest`] alone: it loads Q0 from its doorbell and stores Q1 to it before it stores its registers, for which no
 /// exception has a valid syndrome.
 pub const Q_ACCESS: u64 = 32;
+/// Of [`other_guest`] alone: before anything else it shares the pages of both images with the host, stores to its doorbell 0
+/// if the hypervisor let it, stores the registers that it was entered with, and rings. Images in the V form fit.
+pub const SHARES: u64 = 64;
+/// Of [`other_guest`] alone: before it stores its registers it makes the calls [`CALL_HVC`] and [`CALL_SMC`].
+pub const CALLS: u64 = 128;
+/// Calls of the range of silicon partners, which are nobody's here (SMCCC, DEN0028: fast, 64 bits, owner 2). By HVC.
+pub const CALL_HVC: u32 = 0xc200_0001;
+/// By SMC.
+pub const CALL_SMC: u32 = 0xc200_0002;
 
 /// Bits of the argument `uses` of [`sme_call`], beside [`FPMR`]: the call is made in streaming mode.
 pub const STREAMING: u64 = 4;
@@ -233,5 +242,7 @@ global_asm!(
     TPIDR2 = const 40,
     ZT0 = const 64,
     V = const SME_V,
+    CALL_HVC = const CALL_HVC,
+    CALL_SMC = const CALL_SMC,
     ZA = const SME_ZA,
 );

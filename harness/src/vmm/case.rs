@@ -105,6 +105,7 @@ fn kind(job: &HypJob, claims: &Claims) -> Kind {
         e2h0,
         without_fpmr: has_fpmr && job.flags & flag::FPMR == 0,
         gic: claimed.is_some_and(|claimed| claimed.gic),
+        protected: false,
         without_pauth: claimed.is_some_and(|claimed| claimed.pauth_is_broken),
     }
 }

@@ -8,16 +8,19 @@
 //! | [`list`] | the list of registers, and ids that are not in it |
 //! | [`values`] | the FP registers by value |
 //! | [`lengths`] | KVM_REG_ARM64_SVE_VLS, KVM_ARM_VCPU_INIT and KVM_ARM_VCPU_FINALIZE |
-//! | [`mmio`] | accesses without a valid syndrome |
+//! | [`mmio`], [`hypercall`] | a guest's accesses without a valid syndrome; its calls to this program |
+//! | [`protected`] | a guest of a protected VM |
 //! | [`host`], [`debugger`] | the thread's own registers; as a debugger writes them |
 //! | [`offline`] | a CPU that goes and comes back |
 
 mod debugger;
 mod host;
+mod hypercall;
 mod lengths;
 mod list;
 mod mmio;
 mod offline;
+mod protected;
 mod values;
 
 use abi::doorbell::Check;
@@ -47,6 +50,8 @@ impl Case<'_> {
             Check::Init => self.check_init(),
             Check::Events => self.check_events(),
             Check::MmioQ => self.check_mmio(),
+            Check::ProtectedVm => self.check_protected(),
+            Check::Hypercall => self.check_hypercall(),
             Check::HostSignal => {
                 self.by_signal = true;
                 Ok(())

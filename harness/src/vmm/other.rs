@@ -32,9 +32,19 @@ pub(super) struct OtherGuest {
 }
 
 impl OtherGuest {
-    /// Makes it: with SVE at half of the largest length if there is SVE. `also` is [`host::Q_ACCESS`] or 0.
+    /// Makes it, and leaves it with registers of its own. `also` is [`host::Q_ACCESS`] or 0.
     pub(super) fn new(kvm: &Kvm, claims: &Claims, also: u64) -> Result<Self, VmError> {
-        let lengths = claims.sve.map_or(0, |sve| sve.vls & 0xffff);
+        let mut guest = Self::unused(kvm, claims, also)?;
+        guest.load();
+        Ok(guest)
+    }
+
+    /// Makes it, and does not enter it: with SVE at half of the largest length if there is SVE. `also` may be
+    /// [`host::CALLS`] as well, or [`host::SHARES`]: its VM is a protected one, without SVE, which a hypervisor that
+    /// protects VMs hides from them.
+    pub(super) fn unused(kvm: &Kvm, claims: &Claims, also: u64) -> Result<Self, VmError> {
+        let protected = also & host::SHARES != 0;
+        let lengths = claims.sve.map_or(0, |sve| if protected { 0 } else { sve.vls & 0xffff });
         let largest = 64 - lengths.leading_zeros();
         let vq = (1..=(largest / 2).max(1)).rev().find(|vq| lengths >> (vq - 1) & 1 != 0).unwrap_or(0);
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(BASE), SIZE)])
@@ -42,16 +52,14 @@ impl OtherGuest {
         let wrote = memory.write_slice(host::other_guest(), GuestAddress(BASE));
         wrote.map_err(|error| VmError { call: "guest memory", source: std::io::Error::other(error) })?;
         let without_pauth = claims.plain.is_some_and(|plain| plain.pauth_is_broken);
-        let kind = Kind { vq_max: vq, without_pauth, ..Kind::default() };
+        let kind = Kind { vq_max: vq, without_pauth, protected, ..Kind::default() };
         let vm = Vm::new(kvm, kind, &memory, BASE)?;
         let unit = Unit { vl: vq as usize * 16, fpmr: false };
         for (n, value) in [LOAD, STORE, DOORBELL, unit.uses() | also].into_iter().enumerate() {
             vm.set(reg::x(n as u64), value)?;
         }
         let left = Box::new(Image::ZERO);
-        let mut guest = Self { vm, memory, unit, generation: 1, left, found: Box::new(Image::ZERO) };
-        guest.load();
-        Ok(guest)
+        Ok(Self { vm, memory, unit, generation: 1, left, found: Box::new(Image::ZERO) })
     }
 
     /// Lets it store its registers, looks at them, and lets it load others.
@@ -75,12 +83,24 @@ impl OtherGuest {
     }
 
     /// Lets it load registers, and leaves it with them.
-    fn load(&mut self) {
+    pub(super) fn load(&mut self) {
+        self.give();
+        self.ring();
+    }
+
+    /// Looks at what it stored before it loaded any.
+    pub(super) fn look_for_zero(&mut self, report: &mut Report) {
+        if self.memory.read_slice(&mut self.found.0, GuestAddress(STORE)).is_ok() {
+            look(&Image::ZERO, &self.found, self.unit, false, Owner::OtherVcpu, report);
+        }
+    }
+
+    /// Puts registers where it loads them from.
+    pub(super) fn give(&mut self) {
         self.generation = 3 - self.generation;
         *self.left = image(Owner::OtherVcpu, self.generation, self.unit.vl, false);
         // What cannot be written is not there to be found.
         let _ = self.memory.write_slice(&self.left.0, GuestAddress(LOAD));
-        self.ring();
     }
 
     /// Runs it until it rings.

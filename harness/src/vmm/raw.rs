@@ -11,6 +11,8 @@ use super::vm::VmError;
 pub(super) const CAP_ARM_EL2: u64 = 240;
 /// KVM_CAP_ARM_EL2_E2H0 (`include/uapi/linux/kvm.h`).
 pub(super) const CAP_ARM_EL2_E2H0: u64 = 241;
+/// KVM_VM_TYPE_ARM_PROTECTED (`include/uapi/linux/kvm.h`, since Linux 7.2).
+pub(super) const VM_PROTECTED: u64 = 1 << 31;
 /// Bits of a VM's type that give its IPA size: KVM_VM_TYPE_ARM_IPA_SIZE_MASK. 0 stands for 40 bits.
 pub(super) const IPA_40_BITS: u64 = 0;
 

@@ -39,6 +39,8 @@ pub(super) struct Kind {
     pub(super) without_fpmr: bool,
     /// The guest has a GICv3 of KVM's.
     pub(super) gic: bool,
+    /// The VM is protected: its memory is not the host's, but what its guest shares.
+    pub(super) protected: bool,
     /// The guest has no pointer authentication, whatever KVM offers.
     pub(super) without_pauth: bool,
 }
@@ -57,7 +59,8 @@ impl Vm {
     /// A VM of this kind, without memory, whose vCPU has not been finalized.
     pub(super) fn bare(kvm: &Kvm, kind: Kind) -> Result<Self, VmError> {
         // Not the host's largest IPA size: with 52 bits the kernel takes seconds to take its stage 2 down.
-        let fd = kvm.create_vm_with_type(raw::IPA_40_BITS).map_err(failed("KVM_CREATE_VM"))?;
+        let protected = if kind.protected { raw::VM_PROTECTED } else { 0 };
+        let fd = kvm.create_vm_with_type(raw::IPA_40_BITS | protected).map_err(failed("KVM_CREATE_VM"))?;
         let vcpu = fd.create_vcpu(0).map_err(failed("KVM_CREATE_VCPU"))?;
         let mut init = kvm_vcpu_init::default();
         fd.get_preferred_target(&mut init).map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;

@@ -51,6 +51,8 @@ pub(super) const CHECKS: &Table<Check> = &[
     (Check::HostSignal.name(), Check::HostSignal),
     (Check::CpuOffline.name(), Check::CpuOffline),
     (Check::MmioQ.name(), Check::MmioQ),
+    (Check::ProtectedVm.name(), Check::ProtectedVm),
+    (Check::Hypercall.name(), Check::Hypercall),
 ];
 /// Authentication of an ERET.
 pub(super) const AUTHS: &Table<Auth> = &[

@@ -13,7 +13,7 @@ use super::super::vm::{VmError, failed};
 
 /// How a KVM_RUN ended.
 #[derive(Debug, Eq, PartialEq)]
-enum Left {
+pub(super) enum Left {
     Error(i32),
     Exit(u32),
 }
@@ -62,7 +62,7 @@ impl Case<'_> {
     }
 
     /// One KVM_RUN, with every register of this thread in use.
-    fn leave(&mut self, guest: &mut OtherGuest) -> Left {
+    pub(super) fn leave(&mut self, guest: &mut OtherGuest) -> Left {
         let vcpu = &mut guest.vm().vcpu;
         loop {
             match self.task.call(&Call::kvm_run(vcpu.as_raw_fd()), true) {
