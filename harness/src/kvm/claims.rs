@@ -57,6 +57,8 @@ pub struct GuestClaims {
     pub gic: bool,
     /// It is not given the pointer authentication that KVM offers, because guests cannot use it.
     pub pauth_is_broken: bool,
+    /// It is not given the TCR2_EL1 that KVM offers, because it would find the host's there.
+    pub tcr2_is_broken: bool,
 }
 
 impl Claims {

@@ -106,6 +106,7 @@ fn kind(job: &HypJob, claims: &Claims) -> Kind {
         without_fpmr: has_fpmr && job.flags & flag::FPMR == 0,
         gic: claimed.is_some_and(|claimed| claimed.gic),
         without_pauth: claimed.is_some_and(|claimed| claimed.pauth_is_broken),
+        without_tcr2: claimed.is_some_and(|claimed| claimed.tcr2_is_broken),
     }
 }
 
