@@ -1,7 +1,9 @@
 //! What a KVM claims of its guests: capabilities and ID registers, never the registers under test.
 
-use model::machine::{Claimed, Lengths};
+use model::machine::{Choices, Claimed, Lengths};
 use serde::{Deserialize, Serialize};
+
+use crate::expectations::is_among;
 
 /// What the agent found out about its host, before any guest ran.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -68,6 +70,14 @@ impl Claims {
         self.mode.starts_with("Protected")
             || self.mode.is_empty() && self.cmdline.contains("kvm-arm.mode=protected")
     }
+
+    /// What the manual leaves to the implementation, as this release has chosen.
+    #[must_use]
+    pub fn choices(&self) -> Choices {
+        // `vcpu_el2_amo_is_set()` says so, and why (arch/arm64/include/asm/kvm_emulate.h), since ff37a41db8b4 ("KVM: arm64:
+        // nv: Treat AMO as 1 when at EL2 and {E2H,TGE} = {1, 0}").
+        Choices { amo_is_one_at_vhe_el2: is_among(&self.release, "6.18..") }
+    }
 }
 
 const fn field(register: u64, low: u32) -> u64 {
@@ -102,6 +112,7 @@ impl GuestClaims {
             afp: field(self.mmfr1, 44) != 0,
             smc: self.smc,
             gic: self.gic,
+            choices: Choices::default(),
         }
     }
 }

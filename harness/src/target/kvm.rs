@@ -126,7 +126,8 @@ impl Kvm {
         };
         let substrate =
             Substrate { qemu: self.host.is_some(), sve: claims.sve.is_some(), sme: self.host.is_some() };
-        Machine::kvm(&self.claimed(&claimed, guest.cpu), substrate, guest)
+        let claimed = Claimed { choices: claims.choices(), ..self.claimed(&claimed, guest.cpu) };
+        Machine::kvm(&claimed, substrate, guest)
     }
 
     /// The lengths are those that the emulated CPU is configured with; the KVM of this host can only be asked.
