@@ -262,3 +262,13 @@ host_key_guest:
     b       .
 .global host_key_guest_end
 host_key_guest_end:
+
+// A guest that tells what it finds in TCR2_EL1. It is entered at EL1 with X2: its doorbell.
+.global host_tcr2_guest
+.balign 4096
+host_tcr2_guest:
+    mrs     x3, S3_0_C2_C0_3            // TCR2_EL1
+    str     x3, [x2]
+    b       .
+.global host_tcr2_guest_end
+host_tcr2_guest_end:

@@ -190,30 +190,39 @@ pub unsafe fn sme_call(call: &Call, before: &SmeImage, after: &mut SmeImage, use
     unsafe { host_sme_call(call, before, after, uses) }
 }
 
-/// The code of the other guest: position-independent, to be entered at its first byte at EL1 with X0 the address of an
-/// image to load, X1 that of one to store to, X2 that of a doorbell, and X3 what it uses.
-#[must_use]
-pub fn other_guest() -> &'static [u8] {
-    unsafe extern "C" {
-        static host_other_guest: u8;
-        static host_other_guest_end: u8;
-    }
-    let (start, end) = (&raw const host_other_guest, &raw const host_other_guest_end);
-    // SAFETY: the two symbols delimit code, which nothing writes.
-    unsafe { core::slice::from_raw_parts(start, end.addr() - start.addr()) }
+/// The code of a guest, between its two symbols in `host.S`.
+macro_rules! guest {
+    ($(#[doc = $doc:literal])* $name:ident: $start:ident to $end:ident) => {
+        $(#[doc = $doc])*
+        #[must_use]
+        pub fn $name() -> &'static [u8] {
+            unsafe extern "C" {
+                static $start: u8;
+                static $end: u8;
+            }
+            let (start, end) = (&raw const $start, &raw const $end);
+            // SAFETY: the two symbols delimit code, which nothing writes.
+            unsafe { core::slice::from_raw_parts(start, end.addr() - start.addr()) }
+        }
+    };
 }
 
-/// The code of a guest that writes APIAKeyLo_EL1 and then stores to a doorbell: position-independent, to be entered at its
-/// first byte at EL1 with X2 the doorbell's address.
-#[must_use]
-pub fn key_guest() -> &'static [u8] {
-    unsafe extern "C" {
-        static host_key_guest: u8;
-        static host_key_guest_end: u8;
-    }
-    let (start, end) = (&raw const host_key_guest, &raw const host_key_guest_end);
-    // SAFETY: the two symbols delimit code, which nothing writes.
-    unsafe { core::slice::from_raw_parts(start, end.addr() - start.addr()) }
+guest! {
+    /// The code of the other guest: position-independent, to be entered at its first byte at EL1 with X0 the address of an
+    /// image to load, X1 that of one to store to, X2 that of a doorbell, and X3 what it uses.
+    other_guest: host_other_guest to host_other_guest_end
+}
+
+guest! {
+    /// The code of a guest that writes APIAKeyLo_EL1 and then stores to a doorbell: position-independent, to be entered at its
+    /// first byte at EL1 with X2 the doorbell's address.
+    key_guest: host_key_guest to host_key_guest_end
+}
+
+guest! {
+    /// The code of a guest that stores what it finds in TCR2_EL1 to a doorbell: position-independent, to be entered at its
+    /// first byte at EL1 with X2 the doorbell's address.
+    tcr2_guest: host_tcr2_guest to host_tcr2_guest_end
 }
 
 unsafe extern "C" {

@@ -226,8 +226,8 @@ fn range(text: &str) -> Option<(&str, &str)> {
     (are && (from, before) != ("", "")).then_some((from, before))
 }
 
-/// Whether a kernel's release lies in a range.
-fn is_among(release: &str, kernels: &str) -> bool {
+/// Whether a kernel's release lies in a range, `FROM..BEFORE`.
+pub(crate) fn is_among(release: &str, kernels: &str) -> bool {
     range(kernels).is_some_and(|(from, before)| {
         (from.is_empty() || order(release, from).is_ge())
             && (before.is_empty() || order(release, before).is_lt())

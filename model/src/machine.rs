@@ -254,6 +254,8 @@ pub struct Claimed {
     pub smc: bool,
     /// It has a GIC of KVM's, which owns its interrupt lines.
     pub gic: bool,
+    /// What this release of KVM has chosen.
+    pub choices: Choices,
 }
 
 /// What is known of the CPU under a hypervisor that is not ours.
@@ -399,8 +401,7 @@ impl Machine {
                 sme_is_hidden: cpu.sme,
                 eret_sets_no_event: false,
             },
-            // `vcpu_el2_amo_is_set()` of KVM says so, and why (Linux, arch/arm64/include/asm/kvm_emulate.h).
-            choices: Choices { amo_is_one_at_vhe_el2: true },
+            choices: claimed.choices,
         })
     }
 

@@ -1,7 +1,9 @@
 //! What a KVM claims of its guests: capabilities and ID registers, never the registers under test.
 
-use model::machine::{Claimed, Lengths};
+use model::machine::{Choices, Claimed, Lengths};
 use serde::{Deserialize, Serialize};
+
+use crate::expectations::is_among;
 
 /// What the agent found out about its host, before any guest ran.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -57,6 +59,8 @@ pub struct GuestClaims {
     pub gic: bool,
     /// It is not given the pointer authentication that KVM offers, because guests cannot use it.
     pub pauth_is_broken: bool,
+    /// It is not given the TCR2_EL1 that KVM offers, because it would find the host's there.
+    pub tcr2_is_broken: bool,
 }
 
 impl Claims {
@@ -65,6 +69,14 @@ impl Claims {
     pub fn is_protected(&self) -> bool {
         self.mode.starts_with("Protected")
             || self.mode.is_empty() && self.cmdline.contains("kvm-arm.mode=protected")
+    }
+
+    /// What the manual leaves to the implementation, as this release has chosen.
+    #[must_use]
+    pub fn choices(&self) -> Choices {
+        // `vcpu_el2_amo_is_set()` says so, and why (arch/arm64/include/asm/kvm_emulate.h), since ff37a41db8b4 ("KVM: arm64:
+        // nv: Treat AMO as 1 when at EL2 and {E2H,TGE} = {1, 0}").
+        Choices { amo_is_one_at_vhe_el2: is_among(&self.release, "6.18..") }
     }
 }
 
@@ -100,6 +112,7 @@ impl GuestClaims {
             afp: field(self.mmfr1, 44) != 0,
             smc: self.smc,
             gic: self.gic,
+            choices: Choices::default(),
         }
     }
 }

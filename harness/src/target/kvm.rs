@@ -126,7 +126,8 @@ impl Kvm {
         };
         let sme = self.host.as_ref().is_some_and(|host| host.sve_max > 0);
         let substrate = Substrate { qemu: self.host.is_some(), sve: claims.sve.is_some(), sme };
-        Machine::kvm(&self.claimed(&claimed, guest.cpu), substrate, guest)
+        let claimed = Claimed { choices: claims.choices(), ..self.claimed(&claimed, guest.cpu) };
+        Machine::kvm(&claimed, substrate, guest)
     }
 
     /// What a guest becomes that asks for no vector length in particular, where there is none as large as the usual: one with

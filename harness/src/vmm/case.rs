@@ -107,6 +107,7 @@ fn kind(job: &HypJob, claims: &Claims) -> Kind {
         gic: claimed.is_some_and(|claimed| claimed.gic),
         protected: false,
         without_pauth: claimed.is_some_and(|claimed| claimed.pauth_is_broken),
+        without_tcr2: claimed.is_some_and(|claimed| claimed.tcr2_is_broken),
     }
 }
 

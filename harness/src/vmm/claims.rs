@@ -30,6 +30,7 @@ pub(super) fn claims(kvm: &Kvm) -> Claims {
     let plain = Kind {
         gic: claims.is_protected(),
         without_pauth: !probe::keys_can_be_written(kvm),
+        without_tcr2: !probe::tcr2_is_the_guests(kvm),
         ..Kind::default()
     };
     let el2 = with_sve(Kind { el2: true, gic: true, ..plain });
@@ -77,6 +78,7 @@ fn guest(kvm: &Kvm, kind: Kind) -> Result<GuestClaims, VmError> {
         smc: vm.fd.has_device_attr(&smccc_filter).is_ok(),
         gic: kind.gic,
         pauth_is_broken: kind.without_pauth,
+        tcr2_is_broken: kind.without_tcr2,
     };
     vm.retire(kind);
     Ok(claims)

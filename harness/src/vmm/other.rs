@@ -52,7 +52,8 @@ impl OtherGuest {
         let wrote = memory.write_slice(host::other_guest(), GuestAddress(BASE));
         wrote.map_err(|error| VmError { call: "guest memory", source: std::io::Error::other(error) })?;
         let without_pauth = claims.plain.is_some_and(|plain| plain.pauth_is_broken);
-        let kind = Kind { vq_max: vq, without_pauth, protected, ..Kind::default() };
+        let without_tcr2 = claims.plain.is_some_and(|plain| plain.tcr2_is_broken);
+        let kind = Kind { vq_max: vq, without_pauth, without_tcr2, protected, ..Kind::default() };
         let vm = Vm::new(kvm, kind, &memory, BASE)?;
         let unit = Unit { vl: vq as usize * 16, fpmr: false };
         for (n, value) in [LOAD, STORE, DOORBELL, unit.uses() | also].into_iter().enumerate() {

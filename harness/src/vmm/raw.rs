@@ -151,4 +151,8 @@ pub(super) mod reg {
     pub(in crate::vmm) const ID_AA64MMFR3: u64 = id(7, 3);
     /// ID_AA64PFR2_EL1.FPMR.
     pub(in crate::vmm) const PFR2_FPMR: u64 = 0xf << 32;
+    /// ID_AA64MMFR3_EL1.TCRX: TCR2_EL1 is there.
+    pub(in crate::vmm) const MMFR3_TCRX: u64 = 0xf;
+    /// That, and S1PIE and S1POE, which TCR2_EL1 turns on.
+    pub(in crate::vmm) const MMFR3_TCR2: u64 = MMFR3_TCRX | 0xf << 8 | 0xf << 16;
 }

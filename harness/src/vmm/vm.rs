@@ -43,6 +43,8 @@ pub(super) struct Kind {
     pub(super) protected: bool,
     /// The guest has no pointer authentication, whatever KVM offers.
     pub(super) without_pauth: bool,
+    /// The guest has no TCR2_EL1, nor what needs it, whatever KVM offers.
+    pub(super) without_tcr2: bool,
 }
 
 /// A VM with one vCPU.
@@ -66,7 +68,12 @@ impl Vm {
         fd.get_preferred_target(&mut init).map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
         init.features[0] = features(&fd, kind);
         vcpu.vcpu_init(&init).map_err(failed("KVM_ARM_VCPU_INIT"))?;
-        Ok(Self { vcpu, gic: None, fd, init })
+        let vm = Self { vcpu, gic: None, fd, init };
+        if kind.without_tcr2 {
+            let shown = vm.get(reg::ID_AA64MMFR3)?;
+            vm.set(reg::ID_AA64MMFR3, shown & !reg::MMFR3_TCR2)?;
+        }
+        Ok(vm)
     }
 
     /// A VM of this kind that can run what is in `memory`, from `entry` on.
