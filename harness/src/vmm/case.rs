@@ -148,6 +148,7 @@ pub(super) fn run(
         deadline: Instant::now() + budget,
     };
     let alarm = Alarm::set(budget);
+    case.urge();
     let ran = case.run();
     drop(alarm);
     let last = case.rival.rest();

@@ -247,6 +247,12 @@ pub(super) fn pin(thread: libc::pid_t, cpu: u32) {
     unsafe { libc::sched_setaffinity(thread, size_of_val(&set), &raw const set) };
 }
 
+/// Lets the calling thread go before others of an ordinary priority, which then preempt it hardly ever, or not.
+pub(super) fn urge(on: bool) {
+    // SAFETY: a number of the scheduler's. Where it is not allowed, a guest is preempted now and then.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, if on { -20 } else { 0 }) };
+}
+
 /// Lets the calling thread preempt every one of an ordinary priority, or be preempted by each.
 fn prefer(when: When) {
     let (policy, priority) = match when {
