@@ -71,6 +71,14 @@ impl Claims {
             || self.mode.is_empty() && self.cmdline.contains("kvm-arm.mode=protected")
     }
 
+    /// Whether a guest that is told to have TCR2_EL1 may be let read it to see whose it is. In protected mode before 6.15,
+    /// which clears HCRX_EL2.TCR2En, that read is the end of the host: BUG_ON() in `access_vm_reg()`
+    /// (arch/arm64/kvm/sys_regs.c) takes it for a write.
+    #[must_use]
+    pub fn tcr2_can_be_probed(&self) -> bool {
+        self.is_protected() && is_among(&self.release, "6.15..")
+    }
+
     /// What the manual leaves to the implementation, as this release has chosen.
     #[must_use]
     pub fn choices(&self) -> Choices {

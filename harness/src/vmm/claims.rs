@@ -30,7 +30,7 @@ pub(super) fn claims(kvm: &Kvm) -> Claims {
     let plain = Kind {
         gic: claims.is_protected(),
         without_pauth: !probe::keys_can_be_written(kvm),
-        without_tcr2: !probe::tcr2_is_the_guests(kvm),
+        without_tcr2: claims.tcr2_can_be_probed() && !probe::tcr2_is_the_guests(kvm),
         ..Kind::default()
     };
     let el2 = with_sve(Kind { el2: true, gic: true, ..plain });
