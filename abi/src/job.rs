@@ -72,9 +72,13 @@ pub struct JobHeader {
     pub status: u64,
     /// The number of disturbances that the doorbell told of at the end.
     pub disturbed: u64,
-    /// The payload's own notes between a `Go` and the arrival: left_pc (0: no `Go` is under way), target_pc, SP by
-    /// place (index of the place's value; 0 is L1 with SP_EL0), records written.
-    pub scratch: [u64; 20],
+    /// Address of the instruction of the last `Go`; 0 when none is under way.
+    pub left_pc: u64,
+    /// Where that instruction was to go, for an ERET; else 0.
+    pub target_pc: u64,
+    /// The payload's own notes between a `Go` and the arrival: SP by place (index of the place's value; 0 is L1 with
+    /// SP_EL0), records written.
+    pub scratch: [u64; 18],
 }
 const _: () = assert!(size_of::<JobHeader>() == 320);
 
@@ -96,6 +100,8 @@ pub mod flag {
     pub const COLD: u32 = 32;
     /// A disturbance that the doorbell is asked for may take time: [`crate::doorbell::PENDING`] says when it has happened.
     pub const PATIENT: u32 = 64;
+    /// Another vCPU of the same VM is to run as well ([`crate::doorbell::Disturbance::OtherVcpu`]).
+    pub const OTHER_VCPU: u32 = 128;
 }
 
 /// Values of [`JobHeader::irq_source`].

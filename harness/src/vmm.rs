@@ -11,7 +11,8 @@
 //! | [`probe`] | what only a guest can find out of it |
 //! | [`vm`], [`gic`] | VMs and vCPUs of the kinds that cases ask for; their interrupt controllers |
 //! | [`case`] | one case: KVM_RUN until the payload or the budget ends it |
-//! | [`sweep`], [`disturb`] | preemption points; what is done to a vCPU, there and on demand |
+//! | [`sweep`], [`arrival`] | preemption points: every instruction; before the first of a transition's target |
+//! | [`disturb`] | what is done to a vCPU, there and on demand |
 //! | [`check`] | what the step `vmm` asks for |
 //! | [`witness`] | proof that it happened |
 //! | [`task`], [`rival`], [`other`] | a thread as the owner of registers; one that takes the CPU away; another guest |
@@ -23,6 +24,7 @@
 #![expect(unsafe_code, reason = "guest memory and register files are handed to the kernel by address")]
 
 mod agent;
+mod arrival;
 mod case;
 mod channel;
 mod check;

@@ -167,7 +167,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn preconditions(&self, steps: &[Step]) -> Result<(), CompileError> {
+    fn preconditions(&mut self, steps: &[Step]) -> Result<(), CompileError> {
         // A guest from which FPMR is hidden may be about what its accesses do; any other asks for a CPU that has it.
         let lacks_fpmr = self.guest.fpmr && !self.machine.features.fpmr;
         if lacks_fpmr && scenario::Needs::of(self.guest, steps).contains(scenario::Need::Fpmr) {
@@ -264,7 +264,8 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn need_disturbance(&self, disturbance: doorbell::Disturbance) -> Result<(), CompileError> {
+    fn need_disturbance(&mut self, disturbance: doorbell::Disturbance) -> Result<(), CompileError> {
+        self.needs.other_vcpu |= disturbance == doorbell::Disturbance::OtherVcpu;
         if self.machine.hooks.disturbances.contains(&disturbance) {
             return Ok(());
         }
@@ -416,7 +417,7 @@ impl<'a> Compiler<'a> {
         }
         let note = |step: &Step| StepNote { line: step.line, place: step.place };
         Ok(Program {
-            flags: prologue::job_flags(self.guest, self.machine),
+            flags: prologue::job_flags(self.guest, self.machine, self.needs),
             irq_source: self.machine.hooks.irq.abi(),
             home: self.home,
             ops: self.ops,

@@ -19,7 +19,7 @@ use super::channel::{Channel, Emulated, Local};
 use super::claims::claims;
 use super::clocks;
 use super::kernel_log::KernelLog;
-use super::other::OtherGuest;
+use super::other::{self, OtherGuest};
 use super::rival::Rival;
 use super::task::Task;
 use super::trace::Tracer;
@@ -27,7 +27,7 @@ use crate::kvm::claims::Claims;
 use crate::kvm::mailbox::{self, CaseText, Mail, Part, Reply, Request, TEXT_MAX, Traced};
 use crate::qemu::command::{SLOT_SIZE, slot};
 
-/// The guest's memory: the one slot of the payload.
+/// The guest's memory: the one slot of the payload. That of another vCPU is beside it.
 const GUEST: u64 = slot(1);
 
 /// What ends the agent.
@@ -170,7 +170,10 @@ impl<C: Channel> Agent<C> {
     fn greet(&mut self, parts: &[Part]) -> Result<Host> {
         allow_many_files();
         let kvm = Kvm::new().map_err(|error| format!("cannot open /dev/kvm: {error}"))?;
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(GUEST), SLOT_SIZE as usize)])?;
+        let memory = GuestMemoryMmap::from_ranges(&[
+            (GuestAddress(GUEST), SLOT_SIZE as usize),
+            (GuestAddress(other::BASE), other::SIZE),
+        ])?;
         let mut pristine = (0, Vec::new());
         for part in parts {
             let mut bytes = vec![0; usize::try_from(part.len.min(SLOT_SIZE))?];

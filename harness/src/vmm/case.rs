@@ -1,20 +1,23 @@
 //! One case: a fresh VM, and KVM_RUN until the payload or the budget ends it.
 
+use std::mem::offset_of;
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use abi::doorbell::{self, Check, Disturbance};
 use abi::hyp::{End, HypJob, flag};
-use abi::job::irq_source;
+use abi::job::{self, JobHeader, irq_source};
 use arch::host::Call;
 use kvm_bindings::{
     KVM_ARM_DEV_EL1_VTIMER, KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
-    KVM_EXIT_MMIO, KVM_EXIT_SYSTEM_EVENT,
+    KVM_EXIT_MMIO, KVM_EXIT_SYSTEM_EVENT, kvm_guest_debug,
 };
 use kvm_ioctls::Kvm;
-use vm_memory::GuestMemoryMmap;
+use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 
+use super::arrival::Arrivals;
 use super::disturb::Awaited;
+use super::other::{self, OtherGuest};
 use super::raw::reg;
 use super::rival::{self, Rival};
 use super::sweep::Sweep;
@@ -35,7 +38,7 @@ enum Exit {
     Write(u64, u64),
     /// An MMIO read: address.
     Read(u64),
-    /// A single step.
+    /// A single step, or a hardware breakpoint: the vCPU is between two instructions.
     Step,
     /// A BRK of the guest's own, not executed.
     Breakpoint,
@@ -76,6 +79,8 @@ pub(super) struct Case<'a> {
     tracer: Option<&'a Tracer>,
     said: Said,
     sweep: Sweep,
+    /// Where the transition of the open window may arrive.
+    arrivals: Arrivals,
     pub(super) deadline: Instant,
 }
 
@@ -89,7 +94,7 @@ pub(super) struct Said {
 }
 
 /// The kind of VM that a job asks for.
-fn kind(job: &HypJob, claims: &Claims) -> Kind {
+fn kind(job: &HypJob, flags: u32, claims: &Claims) -> Kind {
     let el2 = job.flags & flag::EL2 != 0;
     let e2h0 = el2 && job.flags & flag::VHE == 0;
     let claimed = match (el2, e2h0) {
@@ -98,9 +103,12 @@ fn kind(job: &HypJob, claims: &Claims) -> Kind {
         (false, _) if job.vq_max > 0 => claims.sve,
         (false, _) => claims.plain,
     };
+    let vq_max = u32::try_from(job.vq_max).unwrap_or(u32::MAX).min(16);
+    // Without E2H the other guest's code does not reach the controls of its own level.
+    let has_second = flags & job::flag::OTHER_VCPU != 0 && !e2h0;
     let has_fpmr = claimed.is_some_and(|claimed| claimed.has_fpmr());
     Kind {
-        vq_max: u32::try_from(job.vq_max).unwrap_or(u32::MAX).min(16),
+        vq_max,
         el2,
         e2h0,
         without_fpmr: has_fpmr && job.flags & flag::FPMR == 0,
@@ -108,6 +116,7 @@ fn kind(job: &HypJob, claims: &Claims) -> Kind {
         protected: false,
         without_pauth: claimed.is_some_and(|claimed| claimed.pauth_is_broken),
         without_tcr2: claimed.is_some_and(|claimed| claimed.tcr2_is_broken),
+        second: has_second.then(|| other::length(claimed.map_or(0, |claimed| claimed.vls), vq_max)),
     }
 }
 
@@ -121,7 +130,8 @@ pub(super) fn run(
     (task, rival): (&mut Task, &Rival),
     tracer: Option<&Tracer>,
 ) -> Result<Said, VmError> {
-    let kind = kind(job, claims);
+    let flags = job_area + offset_of!(JobHeader, flags) as u64;
+    let kind = kind(job, memory.read_obj(GuestAddress(flags)).unwrap_or(0), claims);
     let vm = Vm::new(kvm, kind, memory, job.guest_entry)?;
     let budget = Duration::from_nanos(job.budget_ticks);
     let mut case = Case {
@@ -145,13 +155,17 @@ pub(super) fn run(
         tracer,
         said: Said::default(),
         sweep: Sweep::off(),
+        arrivals: Arrivals::default(),
         deadline: Instant::now() + budget,
     };
     let alarm = Alarm::set(budget);
     case.urge();
-    let ran = case.run();
+    let ran = case.seat_second().and_then(|()| case.run());
     drop(alarm);
     let last = case.rival.rest();
+    if let Some(second) = case.rival.exchange(None) {
+        second.retire(kind);
+    }
     if case.is_away {
         rival::pin(0, 0);
     }
@@ -166,13 +180,25 @@ pub(super) fn run(
 }
 
 impl Case<'_> {
+    /// Gives the second vCPU of a new VM to the rival, in the place of that of the old one.
+    pub(super) fn seat_second(&mut self) -> Result<(), VmError> {
+        let second = match (self.vm.take_second(self.kvm)?, self.kind.second) {
+            (Some(vm), Some(vq)) => Some(OtherGuest::beside(vm, self.memory, vq)?),
+            _ => None,
+        };
+        if let Some(old) = self.rival.exchange(second) {
+            old.retire(self.kind);
+        }
+        Ok(())
+    }
+
     fn run(&mut self) -> Result<(), VmError> {
         while self.job.end == 0 {
             match self.enter() {
                 Exit::Write(address, value) => self.write(address, value)?,
                 Exit::Read(address) => self.read(address),
                 Exit::Step => self.stepped()?,
-                Exit::Breakpoint => self.debug(0)?,
+                Exit::Breakpoint => self.debug(kvm_guest_debug::default())?,
                 Exit::Signal if self.is_late() => self.end(End::Budget, 0),
                 Exit::Signal => {}
                 Exit::Other(end, argument) => self.end(end, argument),
@@ -285,6 +311,7 @@ impl Case<'_> {
             doorbell::WINDOW => {
                 self.settle();
                 self.sweep.set_open(value & 1 != 0);
+                self.arrivals = if self.sweep.steps() { Arrivals::of(self)? } else { Arrivals::default() };
                 self.step_or_not()?;
             }
             doorbell::SWEEP_BEGIN => self.sweep = Sweep::begin(value),
@@ -328,6 +355,11 @@ impl Case<'_> {
     /// An instruction was executed in an open window.
     fn stepped(&mut self) -> Result<(), VmError> {
         self.job.counters.steps += 1;
+        if !self.arrivals.is_empty() && self.arrivals.contain(self.vm.get(reg::PC)?) {
+            // The breakpoint would stop it here again and again.
+            self.arrivals = Arrivals::default();
+            self.step_or_not()?;
+        }
         if self.sweep.step() {
             let before = self.job.disturbed;
             let kind = Disturbance::from_u64(self.job.sweep_disturbance).unwrap_or(Disturbance::Clobber);
@@ -338,16 +370,19 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// Sets or clears KVM_GUESTDBG_SINGLESTEP.
+    /// Sets or clears KVM_GUESTDBG_SINGLESTEP, and the breakpoints where the step may arrive.
     pub(super) fn step_or_not(&self) -> Result<(), VmError> {
         use kvm_bindings::{KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP};
-        self.debug(if self.sweep.steps() { KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP } else { 0 })
+        if !self.sweep.steps() {
+            return self.debug(kvm_guest_debug::default());
+        }
+        let step = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
+        self.debug(self.arrivals.watch(kvm_guest_debug { control: step, ..Default::default() }))
     }
 
     /// Sets KVM's debugging of the guest. While there is any, each BRK is taken for the debugger's: for the guest to have
     /// its own there must be none, until the arrival closes the window.
-    fn debug(&self, control: u32) -> Result<(), VmError> {
-        let debug = kvm_bindings::kvm_guest_debug { control, ..Default::default() };
+    fn debug(&self, debug: kvm_guest_debug) -> Result<(), VmError> {
         let set = self.vm.vcpu.set_guest_debug(&debug);
         set.map_err(|error| VmError { call: "KVM_SET_GUEST_DEBUG", source: error.into() })
     }

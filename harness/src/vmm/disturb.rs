@@ -181,6 +181,7 @@ impl Case<'_> {
         }
         let old = std::mem::replace(&mut self.vm, new);
         old.retire(self.kind);
+        self.seat_second()?;
         self.set_line()?;
         self.step_or_not()?;
         self.job.disturbed += 1;

@@ -1,5 +1,5 @@
-//! Another guest: a VM of its own with registers of its own, at other lengths and traps than those of the guest under
-//! test.
+//! Another guest: a VM of its own, or a second vCPU of the VM under test, with registers of its own, at other lengths and
+//! traps than those of the guest under test.
 
 use abi::pattern::Owner;
 use arch::host::{self, Image};
@@ -11,9 +11,10 @@ use super::task::{Report, Unit, image, look};
 use super::vm::{Kind, Vm, VmError};
 use crate::kvm::claims::Claims;
 
-/// Its memory.
-const BASE: u64 = 0x8000_0000;
-const SIZE: usize = 0x20_0000;
+/// Its memory: in a VM of its own, or beside that of the guest under test.
+pub(super) const BASE: u64 = 0x8000_0000;
+/// Bytes of it.
+pub(super) const SIZE: usize = 0x20_0000;
 /// Where in it the registers are loaded from and stored to.
 const LOAD: u64 = BASE + 0x10_0000;
 const STORE: u64 = BASE + 0x18_0000;
@@ -44,17 +45,27 @@ impl OtherGuest {
     /// protects VMs hides from them.
     pub(super) fn unused(kvm: &Kvm, claims: &Claims, also: u64) -> Result<Self, VmError> {
         let protected = also & host::SHARES != 0;
-        let lengths = claims.sve.map_or(0, |sve| if protected { 0 } else { sve.vls & 0xffff });
-        let largest = 64 - lengths.leading_zeros();
-        let vq = (1..=(largest / 2).max(1)).rev().find(|vq| lengths >> (vq - 1) & 1 != 0).unwrap_or(0);
+        let vq = length(claims.sve.map_or(0, |sve| if protected { 0 } else { sve.vls }), 16);
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(BASE), SIZE)])
             .map_err(|error| VmError { call: "guest memory", source: std::io::Error::other(error) })?;
-        let wrote = memory.write_slice(host::other_guest(), GuestAddress(BASE));
-        wrote.map_err(|error| VmError { call: "guest memory", source: std::io::Error::other(error) })?;
         let without_pauth = claims.plain.is_some_and(|plain| plain.pauth_is_broken);
         let without_tcr2 = claims.plain.is_some_and(|plain| plain.tcr2_is_broken);
         let kind = Kind { vq_max: vq, without_pauth, without_tcr2, protected, ..Kind::default() };
         let vm = Vm::new(kvm, kind, &memory, BASE)?;
+        Self::with(vm, memory, vq, also)
+    }
+
+    /// As the second vCPU of a VM that has `memory`, its own part of it included, and SVE to `vq` quadwords.
+    pub(super) fn beside(vm: Vm, memory: &GuestMemoryMmap, vq: u32) -> Result<Self, VmError> {
+        vm.set(reg::PC, BASE)?;
+        let mut guest = Self::with(vm, memory.clone(), vq, 0)?;
+        guest.load();
+        Ok(guest)
+    }
+
+    fn with(vm: Vm, memory: GuestMemoryMmap, vq: u32, also: u64) -> Result<Self, VmError> {
+        let wrote = memory.write_slice(host::other_guest(), GuestAddress(BASE));
+        wrote.map_err(|error| VmError { call: "guest memory", source: std::io::Error::other(error) })?;
         let unit = Unit { vl: vq as usize * 16, fpmr: false };
         for (n, value) in [LOAD, STORE, DOORBELL, unit.uses() | also].into_iter().enumerate() {
             vm.set(reg::x(n as u64), value)?;
@@ -74,6 +85,11 @@ impl OtherGuest {
     /// Its vCPU.
     pub(super) fn vm(&mut self) -> &mut Vm {
         &mut self.vm
+    }
+
+    /// It is not needed any more.
+    pub(super) fn retire(self, kind: Kind) {
+        self.vm.retire(kind);
     }
 
     /// Looks at what it stored.
@@ -114,4 +130,12 @@ impl OtherGuest {
             }
         }
     }
+}
+
+/// Its vector length in quadwords: of those in the set `vls` (bit `n` for `n + 1`) the largest up to half of the largest that
+/// the guest under test may have. 0 without SVE.
+pub(super) fn length(vls: u64, vq_max: u32) -> u32 {
+    let lengths = vls & ((1 << vq_max) - 1);
+    let largest = u64::BITS - lengths.leading_zeros();
+    (1..=(largest / 2).max(1)).rev().find(|vq| lengths >> (vq - 1) & 1 != 0).unwrap_or(0)
 }

@@ -129,6 +129,8 @@ pub(super) mod reg {
 
     /// PC.
     pub(in crate::vmm) const PC: u64 = core(0x100);
+    /// VBAR_EL2.
+    pub(in crate::vmm) const VBAR_EL2: u64 = sys(3, 4, 12, 0, 0);
     /// PSTATE.
     pub(in crate::vmm) const PSTATE: u64 = core(0x108);
 

@@ -54,6 +54,8 @@ struct Shared {
     cpus: u32,
     /// There is a guest that it can run.
     has_guest: bool,
+    /// Another vCPU of the VM under test, which it runs after that guest.
+    second: Mutex<Option<OtherGuest>>,
     /// How often it did its work.
     rounds: AtomicU64,
     /// It is not in the midst of its work.
@@ -78,6 +80,7 @@ impl Rival {
             thread,
             cpus,
             has_guest: other.is_some(),
+            second: Mutex::new(None),
             rounds: AtomicU64::new(0),
             resting: AtomicU32::new(1),
             report: Mutex::new(Report::NONE),
@@ -122,6 +125,11 @@ impl Rival {
             thread::yield_now();
         }
         self.rest()
+    }
+
+    /// Gives it another vCPU of the VM under test to run, or takes the one that it has. Returns that one.
+    pub(super) fn exchange(&self, second: Option<OtherGuest>) -> Option<OtherGuest> {
+        std::mem::replace(&mut lock(&self.0.second), second)
     }
 
     /// How often it did its work.
@@ -173,6 +181,9 @@ fn run(shared: &Shared, mut other: Option<OtherGuest>) {
             Work::Guest => {
                 if let Some(other) = &mut other {
                     other.round(&mut task.report);
+                }
+                if let Some(second) = &mut *lock(&shared.second) {
+                    second.round(&mut task.report);
                 }
             }
             Work::Migrate => {

@@ -1,6 +1,7 @@
 //! VMs and vCPUs of the kinds that cases ask for.
 
 use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, IntoRawFd as _};
 
 use kvm_bindings::{
     KVM_ARM_VCPU_HAS_EL2, KVM_ARM_VCPU_HAS_EL2_E2H0, KVM_ARM_VCPU_PSCI_0_2, KVM_ARM_VCPU_PTRAUTH_ADDRESS,
@@ -45,13 +46,17 @@ pub(super) struct Kind {
     pub(super) without_pauth: bool,
     /// The guest has no TCR2_EL1, nor what needs it, whatever KVM offers.
     pub(super) without_tcr2: bool,
+    /// The VM has a second vCPU, with SVE to this many quadwords (0 where the first has none).
+    pub(super) second: Option<u32>,
 }
 
-/// A VM with one vCPU.
+/// A VM with a vCPU.
 #[derive(Debug)]
 pub(super) struct Vm {
     // The order is that of the drops.
     pub(super) vcpu: VcpuFd,
+    /// [`Kind::second`].
+    second: Option<VcpuFd>,
     pub(super) gic: Option<Gic>,
     pub(super) fd: VmFd,
     pub(super) init: kvm_vcpu_init,
@@ -68,7 +73,7 @@ impl Vm {
         fd.get_preferred_target(&mut init).map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
         init.features[0] = features(&fd, kind);
         vcpu.vcpu_init(&init).map_err(failed("KVM_ARM_VCPU_INIT"))?;
-        let vm = Self { vcpu, gic: None, fd, init };
+        let vm = Self { vcpu, second: None, gic: None, fd, init };
         if kind.without_tcr2 {
             let shown = vm.get(reg::ID_AA64MMFR3)?;
             vm.set(reg::ID_AA64MMFR3, shown & !reg::MMFR3_TCR2)?;
@@ -94,7 +99,16 @@ impl Vm {
             unsafe { vm.fd.set_user_memory_region(region) }.map_err(failed("KVM_SET_USER_MEMORY_REGION"))?;
         }
         if kind.vq_max > 0 {
-            vm.limit_lengths(kind.vq_max)?;
+            limit_lengths(&vm.vcpu, kind.vq_max)?;
+        }
+        if let Some(vq) = kind.second {
+            // Before the GIC, which is made for the vCPUs that there are.
+            let vcpu = vm.fd.create_vcpu(1).map_err(failed("KVM_CREATE_VCPU"))?;
+            vcpu.vcpu_init(&vm.init).map_err(failed("KVM_ARM_VCPU_INIT"))?;
+            if vq > 0 {
+                limit_lengths(&vcpu, vq)?;
+            }
+            vm.second = Some(vcpu);
         }
         if kind.gic {
             vm.gic = Some(Gic::new(&vm.fd)?);
@@ -107,16 +121,17 @@ impl Vm {
         Ok(vm)
     }
 
-    /// Takes the lengths above `vq_max` from the guest, and finalizes its SVE.
-    fn limit_lengths(&self, vq_max: u32) -> Result<(), VmError> {
-        let mut lengths = [0u8; 64];
-        self.vcpu.get_one_reg(reg::SVE_VLS, &mut lengths).map_err(failed("KVM_GET_ONE_REG(SVE_VLS)"))?;
-        for vq in vq_max + 1..=512 {
-            let bit = vq as usize - 1;
-            lengths[bit / 8] &= !(1 << (bit % 8));
-        }
-        self.vcpu.set_one_reg(reg::SVE_VLS, &lengths).map_err(failed("KVM_SET_ONE_REG(SVE_VLS)"))?;
-        self.vcpu.vcpu_finalize(&(KVM_ARM_VCPU_SVE as i32)).map_err(failed("KVM_ARM_VCPU_FINALIZE"))
+    /// The second vCPU, if there is one that was not taken yet, as a VM whose first it is: the kernel keeps the VM for as long
+    /// as one of the two is there.
+    pub(super) fn take_second(&mut self, kvm: &Kvm) -> Result<Option<Self>, VmError> {
+        let Some(vcpu) = self.second.take() else { return Ok(None) };
+        // SAFETY: the descriptor is open for as long as this VM is there.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.fd.as_raw_fd()) };
+        let fd = fd.try_clone_to_owned().map_err(|source| VmError { call: "dup", source })?;
+        // SAFETY: the descriptor is a VM's, and nobody else's.
+        let fd = unsafe { kvm.create_vmfd_from_rawfd(fd.into_raw_fd()) }
+            .map_err(failed("KVM_GET_VCPU_MMAP_SIZE"))?;
+        Ok(Some(Self { vcpu, second: None, gic: None, fd, init: self.init }))
     }
 
     /// Reads a register of 64 bits.
@@ -144,6 +159,18 @@ impl Vm {
         self.vcpu.vcpu_init(&self.init).map_err(failed("KVM_ARM_VCPU_INIT"))?;
         self.set(reg::PC, entry)
     }
+}
+
+/// Takes the lengths above `vq_max` from a vCPU, and finalizes its SVE.
+fn limit_lengths(vcpu: &VcpuFd, vq_max: u32) -> Result<(), VmError> {
+    let mut lengths = [0u8; 64];
+    vcpu.get_one_reg(reg::SVE_VLS, &mut lengths).map_err(failed("KVM_GET_ONE_REG(SVE_VLS)"))?;
+    for vq in vq_max + 1..=512 {
+        let bit = vq as usize - 1;
+        lengths[bit / 8] &= !(1 << (bit % 8));
+    }
+    vcpu.set_one_reg(reg::SVE_VLS, &lengths).map_err(failed("KVM_SET_ONE_REG(SVE_VLS)"))?;
+    vcpu.vcpu_finalize(&(KVM_ARM_VCPU_SVE as i32)).map_err(failed("KVM_ARM_VCPU_FINALIZE"))
 }
 
 fn features(vm: &VmFd, kind: Kind) -> u32 {

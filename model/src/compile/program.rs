@@ -77,6 +77,8 @@ pub struct Needs {
     pub doorbell: bool,
     /// How many disturbances it asks for.
     pub disturbances: usize,
+    /// Another vCPU.
+    pub other_vcpu: bool,
     /// An IRQ source.
     pub irq: bool,
     /// An SError source.

@@ -4,6 +4,7 @@ use abi::job::flag;
 use abi::place::Place;
 use abi::sysreg::SysReg;
 
+use super::program::Needs;
 use super::{CompileError, Compiler};
 use crate::machine::Machine;
 use crate::oracle::controls::{self, hcr};
@@ -11,13 +12,14 @@ use crate::oracle::file::Bits;
 use crate::scenario::step::{GuestSpec, L1Mode};
 
 /// The payload's flags for this guest.
-pub(super) fn job_flags(guest: &GuestSpec, machine: &Machine) -> u32 {
+pub(super) fn job_flags(guest: &GuestSpec, machine: &Machine, needs: Needs) -> u32 {
     let when = |on: bool, bit: u32| if on { bit } else { 0 };
     when(guest.l1 == Some(L1Mode::Vhe), flag::VHE)
         | when(!guest.mmu, flag::MMU_OFF)
         | when(machine.features.sve, flag::SVE)
         | when(machine.features.fpmr, flag::FPMR)
         | when(guest.cold, flag::COLD)
+        | when(needs.other_vcpu, flag::OTHER_VCPU)
 }
 
 impl Compiler<'_> {

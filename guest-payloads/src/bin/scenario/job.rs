@@ -86,12 +86,12 @@ pub(crate) const SWEEP_POINTS: Word = Word(offset_of!(JobHeader, sweep_points));
 pub(crate) const STATUS: Word = Word(offset_of!(JobHeader, status));
 /// See [`JobHeader::disturbed`].
 pub(crate) const DISTURBED: Word = Word(offset_of!(JobHeader, disturbed));
-/// Address of the instruction of the last `Go`; 0 when none is under way.
-pub(crate) const LEFT_PC: Word = scratch(0);
-/// Where that instruction was to go, for an ERET; else 0.
-pub(crate) const TARGET_PC: Word = scratch(1);
+/// See [`JobHeader::left_pc`].
+pub(crate) const LEFT_PC: Word = Word(offset_of!(JobHeader, left_pc));
+/// See [`JobHeader::target_pc`].
+pub(crate) const TARGET_PC: Word = Word(offset_of!(JobHeader, target_pc));
 /// Records written in this pass.
-pub(crate) const RECORDS: Word = scratch(10);
+pub(crate) const RECORDS: Word = scratch(8);
 
 /// A place as far as its stack pointer goes: L1 has two.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -118,7 +118,7 @@ impl Stack {
 
     /// Its value when the place was last left with it, 0 if never.
     pub(crate) const fn left(self) -> Word {
-        scratch(2 + self.index() as usize)
+        scratch(self.index() as usize)
     }
 }
 
