@@ -229,12 +229,18 @@ host_other_guest:
 8:  load_registers x0, x3
     str     x3, [x2]
     tbz     x3, #5, 9f
+    load_registers x0, x3               // others than were saved when it rang
     ldr     q0, [x2]
     str     q1, [x2]
 9:  tbz     x3, #7, 9f
+    load_registers x0, x3
     mov     x20, x0
     ldr     w0, =({CALL_HVC})
     hvc     #0
+    mov     x0, x20
+    store_registers x1, x3
+    str     x3, [x2]
+    load_registers x0, x3
     ldr     w0, =({CALL_SMC})
     smc     #0
     mov     x0, x20

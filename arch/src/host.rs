@@ -43,13 +43,14 @@ pub const SVE: u64 = 1;
 /// FPMR is loaded and stored.
 pub const FPMR: u64 = 2;
 
-/// Of [`other_guest`] alone: it loads Q0 from its doorbell and stores Q1 to it before it stores its registers, for which no
-/// exception has a valid syndrome.
+/// Of [`other_guest`] alone: before it stores its registers it loads others, and loads Q0 from its doorbell and stores Q1 to
+/// it, for which no exception has a valid syndrome.
 pub const Q_ACCESS: u64 = 32;
 /// Of [`other_guest`] alone: before anything else it shares the pages of both images with the host, stores to its doorbell 0
 /// if the hypervisor let it, stores the registers that it was entered with, and rings. Images in the V form fit.
 pub const SHARES: u64 = 64;
-/// Of [`other_guest`] alone: before it stores its registers it makes the calls [`CALL_HVC`] and [`CALL_SMC`].
+/// Of [`other_guest`] alone: it makes the call [`CALL_HVC`] and then [`CALL_SMC`]. Before each it loads other registers, behind
+/// each it stores them and rings.
 pub const CALLS: u64 = 128;
 /// Calls of the range of silicon partners, which are nobody's here (SMCCC, DEN0028: fast, 64 bits, owner 2). By HVC.
 pub const CALL_HVC: u32 = 0xc200_0001;

@@ -67,6 +67,10 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
             Verdict::new(State::Error, chain(&error))
         }
     };
+    if verdict.state == State::Timeout && verdict.findings.is_empty() && !run.said.complaints.is_empty() {
+        // What KVM did wrong comes before what became of its guest.
+        verdict = Verdict::new(State::Fail, format!("{}; and then {}", run.said.complaints(), verdict.why));
+    }
     if run.starved && verdict.state == State::Timeout && verdict.findings.is_empty() {
         run.fate = Fate::Starved;
     }

@@ -24,6 +24,7 @@ mod protected;
 mod values;
 
 use abi::doorbell::Check;
+use kvm_bindings::{kvm_vcpu_events, kvm_vcpu_events__bindgen_ty_1};
 
 use super::case::Case;
 use super::raw;
@@ -90,7 +91,22 @@ impl Case<'_> {
         self.vm.vcpu.set_vcpu_events(&before).map_err(failed("KVM_SET_VCPU_EVENTS"))?;
         let after = self.vm.vcpu.get_vcpu_events().map_err(failed("KVM_GET_VCPU_EVENTS"))?;
         if before != after {
-            self.complain("P-102", format!("pending events {before:?} become {after:?} by being written"));
+            let words = |events: &kvm_vcpu_events| {
+                let kvm_vcpu_events__bindgen_ty_1 {
+                    serror_pending,
+                    serror_has_esr,
+                    serror_esr,
+                    ext_dabt_pending,
+                    ..
+                } = events.exception;
+                format!(
+                    "serror_pending {serror_pending}, serror_has_esr {serror_has_esr}, serror_esr {serror_esr:#x}, \
+                     ext_dabt_pending {ext_dabt_pending}"
+                )
+            };
+            let what =
+                format!("events that are read as {} are, once written, {}", words(&before), words(&after));
+            self.complain("P-102", what);
         }
         Ok(())
     }

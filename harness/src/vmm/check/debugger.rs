@@ -12,6 +12,7 @@ use arch::host::{self, Call, HEADER, Image};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::super::case::Case;
+use super::super::rival;
 use super::super::task::{self, Report, Unit};
 
 /// NT_PRFPREG: V0 to V31, FPSR, FPCR.
@@ -271,6 +272,9 @@ fn debug(start: &mut Start) -> libc::c_int {
         }
         libc::WIFSTOPPED(status).then_some(status >> 8)
     };
+    // On another CPU, if there is one: on its own the thread would find the debugger's registers, and load what is in memory
+    // whether or not the kernel noted that it has to.
+    rival::pin(0, 1);
     if ptrace(libc::PTRACE_SEIZE, 0, libc::PTRACE_O_TRACESYSGOOD as usize) != 0 {
         return attach;
     }

@@ -40,6 +40,7 @@ impl Case<'_> {
         }
         guest.load();
         for (name, wanted) in [("HVC", (CALL_HVC, false)), ("SMC", (CALL_SMC, true))] {
+            guest.give();
             let left = self.leave(&mut guest);
             let found = (left == Left::Exit(KVM_EXIT_HYPERCALL)).then(|| {
                 // SAFETY: the exit's reason says which member of the union the kernel wrote.
@@ -61,17 +62,21 @@ impl Case<'_> {
                     self.of_rival.merge(of_rival);
                 }
             }
-        }
-        if self.leave(&mut guest) != Left::Exit(KVM_EXIT_MMIO) {
-            self.complain("P-17", "a guest does not go on after its calls");
-            return Ok(());
-        }
-        let mut report = Report::NONE;
-        guest.look(&mut report);
-        if report.times > 0 {
-            let registers = super::host::names(report.harm.registers);
-            let owner = Owner::OtherVcpu.name();
-            self.complain("P-17", format!("{registers} of {owner} changed over calls to its monitor"));
+            if self.leave(&mut guest) != Left::Exit(KVM_EXIT_MMIO) {
+                self.complain(
+                    "P-17",
+                    format!("a guest does not go on after a call to its monitor by {name}"),
+                );
+                return Ok(());
+            }
+            let mut report = Report::NONE;
+            guest.look(&mut report);
+            if report.times > 0 {
+                let registers = super::host::names(report.harm.registers);
+                let owner = Owner::OtherVcpu.name();
+                let what = format!("{registers} of {owner} changed over a call to its monitor by {name}");
+                self.complain("P-17", what);
+            }
         }
         Ok(())
     }

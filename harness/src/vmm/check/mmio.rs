@@ -35,6 +35,7 @@ impl Case<'_> {
             let capability = kvm_enable_cap { cap: KVM_CAP_ARM_NISV_TO_USER, ..Default::default() };
             guest.vm().fd.enable_cap(&capability).map_err(failed("KVM_ENABLE_CAP(ARM_NISV_TO_USER)"))?;
         }
+        guest.give();
         for _ in 0..ACCESSES {
             let left = self.leave(&mut guest);
             if left != *wanted {

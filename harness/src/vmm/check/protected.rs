@@ -27,6 +27,15 @@ enum Between {
 }
 
 impl Between {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing but this thread in between",
+            Self::Rival(Work::Guest) => "another guest in between",
+            Self::Rival(_) => "a task in between",
+            Self::Move => "the next entry on another CPU",
+        }
+    }
+
     const ALL: [Self; 5] =
         [Self::Nothing, Self::Rival(Work::Task), Self::Rival(Work::Guest), Self::Move, Self::Nothing];
 }
@@ -100,7 +109,7 @@ impl Case<'_> {
             let registers = names(report.harm.registers);
             self.complain(
                 "P-01",
-                format!("{registers} of a protected VM changed over an exit, with {between:?}"),
+                format!("{registers} of a protected VM changed over an exit, with {}", between.name()),
             );
         }
         true
