@@ -157,6 +157,9 @@ pub(super) struct RunArgs {
     /// On KVM, ask this event log of a run with --target kvm, on a board, about the cases that fail
     #[arg(long, value_name = "FILE")]
     pub(super) board: Option<Utf8PathBuf>,
+    /// On KVM, ask nobody else about the cases that fail: that may take 90 s for each who is asked
+    #[arg(long, conflicts_with_all = ["other_qemu", "board"])]
+    pub(super) no_witness: bool,
     /// The folder for event log, consoles and dumps [default: target/holdfast/runs/<time>-<target>]
     #[arg(long, value_name = "FOLDER")]
     pub(super) out: Option<Utf8PathBuf>,
@@ -325,6 +328,7 @@ mod tests {
         refused(&["holdfast", "run", "--shard", "3/2"], "i from 1 to n");
         refused(&["holdfast", "run", "--timeout-scale", "0"], "greater than 0");
         refused(&["holdfast", "run", "--depth", "0"], "1..");
+        refused(&["holdfast", "run", "--no-witness", "--board", "a"], "cannot be used with");
     }
 
     #[test]
