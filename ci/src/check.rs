@@ -1,6 +1,7 @@
 //! Checks that no compiler makes. Each is a pure function from text or bytes to complaints.
 
 pub(crate) mod assembly;
+pub(crate) mod binary;
 pub(crate) mod fp;
 pub(crate) mod goldens;
 pub(crate) mod machine;

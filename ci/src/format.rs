@@ -5,7 +5,7 @@ use std::fs;
 use xshell::cmd;
 
 use crate::check::suites::{canonical, is_scenario};
-use crate::project::Project;
+use crate::project::{File, Project};
 use crate::section::Section;
 
 /// Writes every source and every scenario as `cargo ci lint` wants them.
@@ -16,7 +16,8 @@ pub(crate) fn run(project: &Project) -> anyhow::Result<()> {
     let sh = &project.shell;
     cmd!(sh, "cargo fmt --all").run()?;
     cmd!(sh, "cargo fmt --manifest-path fuzz/Cargo.toml").run()?;
-    for file in project.text_files()?.iter().filter(|file| is_scenario(&file.path)) {
+    let files = project.files()?.into_iter().filter_map(File::into_text);
+    for file in files.filter(|file| is_scenario(&file.path)) {
         let text = canonical(&file.path, &file.text).map_err(|complaint| anyhow::anyhow!("{complaint}"))?;
         if text != file.text {
             fs::write(project.root().join(&file.path), text)?;

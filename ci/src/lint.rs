@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use xshell::cmd;
 
-use crate::check::{Complaint, assembly, fp, goldens, machine, suites};
-use crate::project::Project;
+use crate::check::{Complaint, assembly, binary, fp, goldens, machine, suites};
+use crate::project::{File, Project};
 use crate::section::Section;
 
 /// The target of the bare-metal packages.
@@ -28,9 +28,11 @@ pub(crate) fn run(project: &Project) -> anyhow::Result<()> {
 /// Our own checks of what is committed: they are the fastest.
 fn sources(project: &Project) -> anyhow::Result<()> {
     let _section = Section::new("sources");
-    let files = project.text_files()?;
+    let files = project.files()?;
     let root = project.root().to_str().context("the path of the project is not UTF-8")?;
-    let mut complaints = assembly::check(&files);
+    let mut complaints = binary::check(&files);
+    let files: Vec<_> = files.into_iter().filter_map(File::into_text).collect();
+    complaints.extend(assembly::check(&files));
     complaints.extend(suites::check(&files));
     complaints.extend(goldens::pending(&project.walk("golden", goldens::PENDING)?));
     complaints.extend(machine::check(&files, root));

@@ -14,13 +14,35 @@ pub(crate) struct Project {
     root: PathBuf,
 }
 
-/// A text file of the project.
+/// A file of the project.
 #[derive(Clone, Debug)]
-pub(crate) struct TextFile {
+pub(crate) struct File {
     /// Its path, relative to the root, with `/`.
     pub(crate) path: String,
     /// What is in it.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A file whose bytes are UTF-8.
+#[derive(Clone, Debug)]
+pub(crate) struct TextFile {
+    /// See [`File::path`].
+    pub(crate) path: String,
+    /// What is in it.
     pub(crate) text: String,
+}
+
+impl File {
+    /// What is in it, if that is UTF-8.
+    pub(crate) fn text(&self) -> Option<&str> {
+        str::from_utf8(&self.bytes).ok()
+    }
+
+    /// The same as a text, if it is one.
+    pub(crate) fn into_text(self) -> Option<TextFile> {
+        let Self { path, bytes } = self;
+        Some(TextFile { path, text: String::from_utf8(bytes).ok()? })
+    }
 }
 
 impl Project {
@@ -37,8 +59,8 @@ impl Project {
         &self.root
     }
 
-    /// The text files that are committed, or new and not ignored, in the order of their paths.
-    pub(crate) fn text_files(&self) -> anyhow::Result<Vec<TextFile>> {
+    /// The files that are committed, or new and not ignored, in the order of their paths.
+    pub(crate) fn files(&self) -> anyhow::Result<Vec<File>> {
         let listing = cmd!(self.shell, "git ls-files -z --cached --others --exclude-standard").read()?;
         let mut paths: Vec<&str> = listing.split('\0').filter(|path| !path.is_empty()).collect();
         paths.sort_unstable();
@@ -46,10 +68,7 @@ impl Project {
         let mut files = Vec::new();
         for path in paths {
             match fs::read(self.root.join(path)) {
-                // A file that is not UTF-8 is no text: a fuzz target's input, say.
-                Ok(bytes) => files.extend(
-                    String::from_utf8(bytes).ok().map(|text| TextFile { path: path.to_owned(), text }),
-                ),
+                Ok(bytes) => files.push(File { path: path.to_owned(), bytes }),
                 // Deleted, and the deletion not yet committed.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error).with_context(|| format!("cannot read {path}")),

@@ -4,9 +4,10 @@
 //!
 //! Where no kernel can be had, because nothing may be fetched or there is no network, this says so and checks nothing.
 
-use std::fs;
+mod machines;
+
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use abi::op::Code;
 use harness::events::KernelTrace;
@@ -18,8 +19,9 @@ use harness::result::{CaseResult, Progress, State};
 use harness::runner::{self, Plan, Planned, Runner, Sweeping, Work, plan};
 use harness::suite::{Suite, select};
 use harness::target::{Kvm, Target, TargetConfig};
+use machines::{alone, machines};
 use model::scenario::Case;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
 const KERNEL: &str = "debian:7.2";
 /// Cases of every kind: exits of a plain guest, of L1 and of L2, traps, lengths, disturbances, a move, a sweep.
@@ -65,9 +67,6 @@ fn traced(result: &CaseResult) {
 
 /// Machines that are killed.
 const KILLS: usize = 3;
-
-/// One boot at a time: a test looks for the machines of this process.
-static ONE: Mutex<()> = Mutex::new(());
 
 /// A host that waits for cases.
 struct Booted {
@@ -132,7 +131,7 @@ fn cases(filters: &[&str]) -> Vec<Arc<Case>> {
 
 #[test]
 fn a_real_kernel_passes() {
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let Some(booted) = boot(KvmMode::Nested) else { return };
     let cases = cases(&FILTERS);
     let nested: usize = cases.iter().filter(|case| case.guest.l1.is_some()).count();
@@ -147,7 +146,7 @@ fn a_real_kernel_passes() {
 /// In VHE mode, where the host's clock has to be brought back.
 #[test]
 fn a_killed_host_goes_on_where_it_was_saved() {
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let Some(booted) = boot(KvmMode::Vhe) else { return };
     let cases = cases(&["preserve::v_over_disturb", "preserve::moved", "reset::state_is_gone"]);
     let mut killed = 0;
@@ -169,17 +168,4 @@ fn a_killed_host_goes_on_where_it_was_saved() {
     assert!(bad.len() == KILLS && bad.iter().all(|bad| bad.contains(why)), "{}", bad.join("\n"));
     assert_eq!(results.len(), cases.len());
     assert_eq!(runner.target().kvm().and_then(Kvm::no_snapshots), None, "no machine had to boot");
-}
-
-/// The QEMUs that this process runs.
-fn machines() -> Vec<Pid> {
-    let parent = format!("PPid:\t{}\n", std::process::id());
-    let processes = fs::read_dir("/proc").expect("a /proc").flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let ours = |pid: &i32| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        status.contains(&parent) && String::from_utf8_lossy(&command).contains("memory-backend-file")
-    };
-    pids.filter(ours).filter_map(Pid::from_raw).collect()
 }

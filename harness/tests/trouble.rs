@@ -3,11 +3,13 @@
 //! These tests kill processes that this one started: they share a file, and with it a process, with no others.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod machines;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use abi::op::{Code, Go, Op};
@@ -17,7 +19,8 @@ use harness::qemu::{self, Qemu, Settings};
 use harness::result::{CaseResult, Progress, State};
 use harness::runner::{Plan, Planned, Ran, Runner, Sweeping, Work, plan};
 use harness::target::{Target, TargetConfig};
-use rustix::process::{Pid, Signal, kill_process};
+use machines::{alone, machines};
+use rustix::process::{Signal, kill_process};
 
 const SCENARIO: &str = r#"
 title = "registers hold what was written"
@@ -31,13 +34,6 @@ G  churn $n
 G  expect all
 """
 "#;
-
-/// One run at a time: each looks for the machines of this process.
-static ONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn jobs(target: &Target) -> Vec<Planned> {
     let scenario = model::scenario::parse("test::v", "test/v.toml", SCENARIO).unwrap();
@@ -85,19 +81,6 @@ fn counts(results: &[CaseResult]) -> BTreeMap<String, usize> {
 /// The QEMU of this machine, if it has one; nothing is fetched for a test.
 fn real() -> Option<Qemu> {
     qemu::present().inspect_err(|error| eprintln!("skipped: {error}")).ok()
-}
-
-/// The QEMUs that this process runs.
-fn machines() -> Vec<Pid> {
-    let parent = format!("PPid:\t{}\n", std::process::id());
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let ours = |pid: &i32| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        status.contains(&parent) && String::from_utf8_lossy(&command).contains("memory-backend-file")
-    };
-    pids.filter(ours).filter_map(Pid::from_raw).collect()
 }
 
 /// Sends a signal to the machine as soon as the first case has ended.

@@ -1,18 +1,15 @@
-//! The command line.
+//! The command line: the commands, with what belongs to one of them alone.
 
-use abi::doorbell::{Disturbance, Sweep};
+mod target;
+mod values;
+
 use abi::fault::Fault;
 use abi::hyp::{Nested, Restore};
 use camino::Utf8PathBuf;
-use clap::builder::PossibleValuesParser;
-use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use model::scenario::Shard;
 
-use crate::debian;
-use crate::kernel::{Kernel, KernelSpec};
-use crate::kvm::boot::{self, Host, KvmMode};
-use crate::options::{Options, SetError, Strategy, TargetKind};
+pub(super) use self::target::{FaultArgs, ProvisionArgs, TargetArgs};
 
 /// Does a guest's floating-point state hold fast?
 ///
@@ -130,113 +127,6 @@ pub(super) struct Replay {
     pub(super) run: RunArgs,
 }
 
-/// What the cases run on.
-#[derive(Args, Debug)]
-pub(super) struct TargetArgs {
-    /// What runs the payload
-    #[arg(long, default_value = "reference", value_parser = target())]
-    pub(super) target: TargetKind,
-    #[command(flatten)]
-    pub(super) host: HostArgs,
-    /// Set a switch of the reference hypervisor: restore=eager|lazy, nested=put-load|elide,
-    /// upper=cpu|keep|zero|random
-    #[arg(long = "set", value_name = "SWITCH=VALUE", value_parser = setting)]
-    pub(super) settings: Vec<String>,
-    /// Copies of the reference hypervisor below the payload
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) depth: u32,
-    /// Sweep every case in this way, whatever its file says
-    #[arg(long, value_name = "KIND", value_parser = sweep())]
-    pub(super) sweep: Option<Sweep>,
-    /// What a sweep commits at each point
-    #[arg(long, value_name = "WHAT", value_parser = disturbance())]
-    pub(super) disturb: Option<Disturbance>,
-    /// Machines at the same time [default: the CPUs of this machine]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(super) workers: Option<u16>,
-    /// Multiply every timeout by this
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = scale)]
-    pub(super) timeout_scale: f64,
-    #[command(flatten)]
-    pub(super) provision: ProvisionArgs,
-    /// Tell on standard error what is being done, with START and END of every case
-    #[arg(long, short)]
-    pub(super) verbose: bool,
-}
-
-/// The emulated host of `kvm-qemu`.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Options of --target kvm-qemu")]
-pub(super) struct HostArgs {
-    /// The arm64 Linux kernel to boot: an image, or one of Debian's, as debian:7.2, debian:6.12.43, debian:6.12/oldest
-    #[arg(long, value_name = "KERNEL", default_value = boot::DEFAULT_KERNEL)]
-    pub(super) kernel: KernelSpec,
-    /// The mode of its KVM
-    #[arg(long, value_name = "MODE", default_value = "vhe", value_parser = kvm_mode())]
-    pub(super) kvm_mode: KvmMode,
-    /// Its CPUs
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
-    pub(super) cpus: u32,
-    /// The largest vector length of its CPUs in bits, 0 for CPUs without SVE and SME
-    #[arg(long, value_name = "BITS", default_value_t = 2048, value_parser = sve_max)]
-    pub(super) sve_max: u32,
-    /// More parameters for the kernel
-    #[arg(long, value_name = "PARAMETERS", default_value = "", hide_default_value = true)]
-    pub(super) cmdline: String,
-}
-
-impl HostArgs {
-    /// The host, with this kernel.
-    pub(super) fn host(&self, kernel: Kernel) -> Host {
-        let Self { kernel: spec, kvm_mode: mode, cpus, sve_max, cmdline } = self;
-        Host {
-            spec: spec.clone(),
-            kernel,
-            mode: *mode,
-            cpus: *cpus,
-            sve_max: *sve_max,
-            cmdline: cmdline.clone(),
-        }
-    }
-}
-
-fn kvm_mode() -> impl clap::builder::TypedValueParser<Value = KvmMode> {
-    PossibleValuesParser::new(KvmMode::ALL.map(KvmMode::name))
-        .try_map(|name| KvmMode::ALL.into_iter().find(|mode| mode.name() == name).ok_or("no such mode"))
-}
-
-fn sve_max(text: &str) -> Result<u32, String> {
-    if text == "0" { Ok(0) } else { vector_length(text) }
-}
-
-/// Where QEMU may come from.
-#[derive(Args, Debug)]
-pub(super) struct ProvisionArgs {
-    /// Do not fetch a private QEMU if this machine has none that will do
-    #[arg(long)]
-    pub(super) no_provision: bool,
-    /// Fetch the private QEMU from this Debian mirror [default: HOLDFAST_DEBIAN_MIRROR, else this machine's own]
-    #[arg(long, value_name = "URL", value_parser = mirror)]
-    pub(super) debian_mirror: Option<String>,
-}
-
-/// Refuses at once what cannot be a mirror, whether or not anything will be fetched.
-fn mirror(text: &str) -> Result<String, String> {
-    if debian::is_address(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("give the address of a Debian mirror, like http://HOST/debian".to_owned())
-    }
-}
-
-/// `--fault`.
-#[derive(Args, Debug)]
-pub(super) struct FaultArgs {
-    /// Let the reference hypervisor commit this bug (`holdfast explain FAULT` tells of it)
-    #[arg(long, value_name = "FAULT", value_parser = fault(), hide_possible_values = true)]
-    pub(super) fault: Option<Fault>,
-}
-
 /// How a run goes and what it leaves.
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
@@ -267,6 +157,9 @@ pub(super) struct RunArgs {
     /// On KVM, ask this event log of a run with --target kvm, on a board, about the cases that fail
     #[arg(long, value_name = "FILE")]
     pub(super) board: Option<Utf8PathBuf>,
+    /// On KVM, ask nobody else about the cases that fail: that may take 90 s for each who is asked
+    #[arg(long, conflicts_with_all = ["other_qemu", "board"])]
+    pub(super) no_witness: bool,
     /// The folder for event log, consoles and dumps [default: target/holdfast/runs/<time>-<target>]
     #[arg(long, value_name = "FOLDER")]
     pub(super) out: Option<Utf8PathBuf>,
@@ -353,7 +246,7 @@ pub(super) struct Report {
 #[derive(Args, Debug)]
 pub(super) struct Mutants {
     /// Only these faults
-    #[arg(value_name = "FAULT", value_parser = fault(), hide_possible_values = true)]
+    #[arg(value_name = "FAULT", value_parser = values::fault(), hide_possible_values = true)]
     pub(super) faults: Vec<Fault>,
     /// Run only cases whose names have this in them
     #[arg(long = "filter", value_name = "FILTER")]
@@ -384,13 +277,13 @@ pub(super) struct Bench {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4))]
     pub(super) depth: Vec<u32>,
     /// Vector lengths in bits [default: 128 256 512 2048]
-    #[arg(long, value_name = "BITS", value_parser = vector_length)]
+    #[arg(long, value_name = "BITS", value_parser = values::vector_length)]
     pub(super) vl: Vec<u32>,
     /// When FP state is restored [default: lazy]
-    #[arg(long, value_name = "WHEN", value_parser = restore())]
+    #[arg(long, value_name = "WHEN", value_parser = values::restore())]
     pub(super) restore: Vec<Restore>,
     /// What nested transitions do to it [default: put-load and elide]
-    #[arg(long, value_name = "WHAT", value_parser = nested())]
+    #[arg(long, value_name = "WHAT", value_parser = values::nested())]
     pub(super) nested: Vec<Nested>,
     #[command(flatten)]
     pub(super) provision: ProvisionArgs,
@@ -407,83 +300,6 @@ pub(super) struct Doctor {
     pub(super) format: PlainFormat,
     #[command(flatten)]
     pub(super) provision: ProvisionArgs,
-}
-
-impl TargetArgs {
-    /// The options of a run.
-    pub(super) fn options(&self, fault: Option<Fault>) -> Result<Options, SetError> {
-        let mut strategy = Strategy::default();
-        for setting in &self.settings {
-            strategy.set(setting)?;
-        }
-        let usual = Options::default();
-        Ok(Options {
-            target: self.target,
-            strategy,
-            host: None,
-            depth: self.depth,
-            sweep: self.sweep,
-            disturbance: self.disturb,
-            fault,
-            workers: self.workers.map_or(usual.workers, usize::from),
-            timeout_scale: self.timeout_scale,
-            provision: !self.provision.no_provision,
-            mirror: self.provision.debian_mirror.clone(),
-            verbose: self.verbose,
-        })
-    }
-}
-
-fn target() -> impl clap::builder::TypedValueParser<Value = TargetKind> {
-    PossibleValuesParser::new(TargetKind::ALL.map(TargetKind::name))
-        .try_map(|name| TargetKind::from_name(&name).ok_or("no such target"))
-}
-
-const SWEEPS: [Sweep; 4] = [Sweep::Off, Sweep::StepAll, Sweep::StepEach, Sweep::Timer];
-
-fn sweep() -> impl clap::builder::TypedValueParser<Value = Sweep> {
-    PossibleValuesParser::new(SWEEPS.map(Sweep::name))
-        .try_map(|name| SWEEPS.into_iter().find(|sweep| sweep.name() == name).ok_or("no such sweep"))
-}
-
-fn disturbance() -> impl clap::builder::TypedValueParser<Value = Disturbance> {
-    PossibleValuesParser::new(Disturbance::ALL.map(Disturbance::name)).try_map(|name| {
-        Disturbance::ALL.into_iter().find(|what| what.name() == name).ok_or("no such disturbance")
-    })
-}
-
-fn fault() -> impl clap::builder::TypedValueParser<Value = Fault> {
-    PossibleValuesParser::new(Fault::ALL.iter().map(|fault| fault.name()))
-        .try_map(|name| Fault::ALL.iter().copied().find(|fault| fault.name() == name).ok_or("no such fault"))
-}
-
-fn restore() -> impl clap::builder::TypedValueParser<Value = Restore> {
-    PossibleValuesParser::new(Restore::ALL.iter().map(|value| value.name())).try_map(|name| {
-        Restore::ALL.iter().copied().find(|value| value.name() == name).ok_or("no such value")
-    })
-}
-
-fn nested() -> impl clap::builder::TypedValueParser<Value = Nested> {
-    PossibleValuesParser::new(Nested::ALL.iter().map(|value| value.name()))
-        .try_map(|name| Nested::ALL.iter().copied().find(|value| value.name() == name).ok_or("no such value"))
-}
-
-fn vector_length(text: &str) -> Result<u32, String> {
-    match text.parse::<u32>() {
-        Ok(bits) if bits.is_power_of_two() && (128..=2048).contains(&bits) => Ok(bits),
-        _ => Err("expected 128, 256, 512, 1024 or 2048".to_owned()),
-    }
-}
-
-fn setting(text: &str) -> Result<String, SetError> {
-    Strategy::default().set(text).map(|()| text.to_owned())
-}
-
-fn scale(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(factor) if factor.is_finite() && factor > 0.0 => Ok(factor),
-        _ => Err("expected a number greater than 0".to_owned()),
-    }
 }
 
 #[cfg(test)]
@@ -512,6 +328,7 @@ mod tests {
         refused(&["holdfast", "run", "--shard", "3/2"], "i from 1 to n");
         refused(&["holdfast", "run", "--timeout-scale", "0"], "greater than 0");
         refused(&["holdfast", "run", "--depth", "0"], "1..");
+        refused(&["holdfast", "run", "--no-witness", "--board", "a"], "cannot be used with");
     }
 
     #[test]

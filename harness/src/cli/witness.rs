@@ -33,9 +33,9 @@ pub(super) struct Witnesses {
 type Answer = (&'static str, String);
 
 impl Witnesses {
-    /// Those that there are for a run on KVM; none for any other.
+    /// Those that there are for a run on KVM; none for any other, and for one that is to ask nobody.
     pub(super) fn find(options: &Options, args: &RunArgs, same: &Qemu) -> Result<Option<Self>> {
-        if !options.target.is_kvm() {
+        if !options.target.is_kvm() || args.no_witness {
             return Ok(None);
         }
         let other = match &args.other_qemu {
@@ -216,8 +216,34 @@ fn within<T>(limit: Duration, stop: &AtomicBool, work: impl FnOnce(&AtomicBool) 
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use clap::Parser as _;
+
     use super::*;
+    use crate::cli::args::{Cli, Command};
     use crate::events::{self, Environment};
+
+    #[test]
+    fn only_a_run_on_kvm_asks_others_and_only_if_it_may() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join(qemu::PROGRAM);
+        fs::write(&program, "#!/bin/sh\necho QEMU emulator version 11.1.0\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let qemu = Qemu::at(&program).unwrap();
+        let asks = |args: &[&str]| {
+            let args = ["holdfast", "run"].iter().chain(args);
+            let Command::Run(run) = Cli::try_parse_from(args).unwrap().command else { panic!("not run") };
+            let options = run.target.options(None).unwrap();
+            Witnesses::find(&options, &run.run, &qemu).unwrap().is_some()
+        };
+        assert!(asks(&["--target", "kvm-qemu"]));
+        assert!(asks(&["--target", "kvm"]));
+        assert!(!asks(&["--target", "kvm-qemu", "--no-witness"]));
+        assert!(!asks(&["--target", "kvm", "--no-witness"]));
+        assert!(!asks(&["--target", "reference"]));
+    }
 
     #[test]
     fn only_a_verdict_is_an_answer() {
