@@ -159,6 +159,9 @@ checks! {
     ProtectedVm = 18, "protected-vm";
     /// A guest of its own makes SMCCC calls that the kernel leaves to the monitor (rules P-01, P-02, P-17).
     Hypercall = 19, "hypercall";
+    /// The registers of SME: refused of this vCPU, and of a new one with SME, where KVM has it, as planned (rules P-95 to
+    /// P-101).
+    Sme = 20, "sme";
 }
 
 /// How preemption points are forced.

@@ -11,6 +11,7 @@
 //! | [`claims`] | what a KVM says that its guests have |
 //! | [`log`] | what a kernel's log says about it |
 //! | [`trace`] | what its trace events tell of a case |
+//! | [`sme`] | the registers of SME as they are planned |
 //! | [`boot`] | an emulated host: kernel, `/init`, QEMU's command line |
 //! | [`snapshot`] | such a host, saved, for others to begin with |
 
@@ -18,5 +19,6 @@ pub mod boot;
 pub mod claims;
 pub mod log;
 pub mod mailbox;
+pub mod sme;
 pub mod snapshot;
 pub mod trace;

@@ -114,6 +114,7 @@ fn kind(job: &HypJob, flags: u32, claims: &Claims) -> Kind {
         without_fpmr: has_fpmr && job.flags & flag::FPMR == 0,
         gic: claimed.is_some_and(|claimed| claimed.gic),
         protected: false,
+        sme: false,
         without_pauth: claimed.is_some_and(|claimed| claimed.pauth_is_broken),
         without_tcr2: claimed.is_some_and(|claimed| claimed.tcr2_is_broken),
         second: has_second.then(|| other::length(claimed.map_or(0, |claimed| claimed.vls), vq_max)),

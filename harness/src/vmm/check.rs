@@ -11,6 +11,7 @@
 //! | [`mmio`], [`hypercall`] | a guest's accesses without a valid syndrome; its calls to this program |
 //! | [`protected`] | a guest of a protected VM |
 //! | [`host`], [`debugger`] | the thread's own registers; as a debugger writes them |
+//! | [`sme`] | the registers of SME |
 //! | [`offline`] | a CPU that goes and comes back |
 
 mod debugger;
@@ -21,6 +22,7 @@ mod list;
 mod mmio;
 mod offline;
 mod protected;
+mod sme;
 mod values;
 
 use abi::doorbell::Check;
@@ -49,6 +51,10 @@ impl Case<'_> {
             }
             Check::Lengths => self.check_lengths(),
             Check::Init => self.check_init(),
+            Check::Sme => {
+                self.check_sme();
+                Ok(())
+            }
             Check::Events => self.check_events(),
             Check::MmioQ => self.check_mmio(),
             Check::ProtectedVm => self.check_protected(),

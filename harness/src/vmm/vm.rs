@@ -12,6 +12,7 @@ use vm_memory::{Address as _, GuestMemoryBackend as _, GuestMemoryMmap, GuestMem
 
 use super::gic::Gic;
 use super::raw::{self, reg};
+use crate::kvm::sme;
 
 /// Why there is no VM.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,8 @@ pub(super) struct Kind {
     pub(super) gic: bool,
     /// The VM is protected: its memory is not the host's, but what its guest shares.
     pub(super) protected: bool,
+    /// The guest has SME, as it is planned ([`sme::FEATURE`]).
+    pub(super) sme: bool,
     /// The guest has no pointer authentication, whatever KVM offers.
     pub(super) without_pauth: bool,
     /// The guest has no TCR2_EL1, nor what needs it, whatever KVM offers.
@@ -181,6 +184,9 @@ fn features(vm: &VmFd, kind: Kind) -> u32 {
     let pauth = vm.check_extension(Cap::ArmPtrAuthAddress) && vm.check_extension(Cap::ArmPtrAuthGeneric);
     if pauth && !kind.without_pauth {
         features |= 1 << KVM_ARM_VCPU_PTRAUTH_ADDRESS | 1 << KVM_ARM_VCPU_PTRAUTH_GENERIC;
+    }
+    if kind.sme {
+        features |= 1 << sme::FEATURE;
     }
     if kind.el2 {
         features |= 1 << KVM_ARM_VCPU_HAS_EL2;

@@ -53,6 +53,7 @@ pub(super) const CHECKS: &Table<Check> = &[
     (Check::MmioQ.name(), Check::MmioQ),
     (Check::ProtectedVm.name(), Check::ProtectedVm),
     (Check::Hypercall.name(), Check::Hypercall),
+    (Check::Sme.name(), Check::Sme),
 ];
 /// Authentication of an ERET.
 pub(super) const AUTHS: &Table<Auth> = &[
