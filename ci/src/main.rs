@@ -40,7 +40,7 @@ enum Command {
         /// Only tests whose names have this in them; then no golden is taken away
         filter: Option<String>,
     },
-    /// Run the fuzz targets of fuzz/ one after the other; needs a nightly toolchain and cargo-fuzz
+    /// Run the fuzz targets of fuzz/ one after the other; needs cargo-fuzz and a C++ compiler
     Fuzz {
         /// How long each target runs
         #[arg(long, value_name = "N", default_value_t = 60)]
