@@ -2,7 +2,7 @@
 #![no_main]
 
 use harness::events::{Event, EventWriter, Log, read};
-use harness::report::{Human, Json, Junit, Ktap, Reporter, replay};
+use harness::report::{Human, Json, Junit, Ktap, Mail, Reporter, replay};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -12,6 +12,7 @@ fuzz_target!(|data: &[u8]| {
     render(&log, |to| Box::new(Human::new(to, false)));
     render(&log, |to| Box::new(Ktap::new(to)));
     render(&log, |to| Box::new(Junit::new(to)));
+    render(&log, |to| Box::new(Mail::new(to)));
     let json = render(&log, |to| Box::new(Json::new(to)));
     assert_eq!(read(json.as_slice()).as_ref().ok(), Some(&log));
 });
