@@ -162,6 +162,9 @@ checks! {
     /// The registers of SME: refused of this vCPU, and of a new one with SME, where KVM has it, as planned (rules P-95 to
     /// P-101).
     Sme = 20, "sme";
+    /// Opens the window of the next transition, with live registers, and stops the vCPU before the first instruction of its
+    /// target, for a task and other guests to run (rules P-80, P-81, P-83).
+    Arrival = 21, "arrival";
 }
 
 /// How preemption points are forced.

@@ -36,6 +36,9 @@ const _: () = assert!(size_of::<Op>() == 64);
 pub mod flag {
     /// The doorbell's window is open from the entry stub to the end of the arrival stub.
     pub const WINDOW: u8 = 1;
+    /// With [`WINDOW`]: a FP register is read behind its opening, which is an exit to the hypervisor, for the registers to be
+    /// live when the instruction leaves.
+    pub const LIVE: u8 = 2;
 }
 
 /// What an operation does.

@@ -132,6 +132,8 @@ struct Compiler<'a> {
     relocations: Vec<Relocation>,
     needs: Needs,
     windows: usize,
+    /// [`doorbell::Check::Arrival`]: the next transition opens its window, sweep or not.
+    stops_at_arrival: bool,
 }
 
 impl<'a> Compiler<'a> {
@@ -164,6 +166,7 @@ impl<'a> Compiler<'a> {
             relocations: Vec::new(),
             needs: Needs { sweep: sweep.is_some(), ..Needs::default() },
             windows: 0,
+            stops_at_arrival: false,
         }
     }
 
@@ -249,13 +252,17 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
+    /// Whether such an instruction traps nowhere, here and now.
+    fn is_open(&self, access: Access) -> bool {
+        trap(access, self.place, &self.controls, self.machine).is_none()
+    }
+
     /// What can be done to the registers here without a trap and without a trace.
     fn waiting(&self) -> Waiting {
-        let is_open = |access| trap(access, self.place, &self.controls, self.machine).is_none();
         // Of a cold program, registers that nobody has used are the point.
-        if self.guest.cold || !is_open(Access::Fp) {
+        if self.guest.cold || !self.is_open(Access::Fp) {
             Waiting::Leaves
-        } else if is_open(Access::Sve) {
+        } else if self.is_open(Access::Sve) {
             Waiting::Flips
         } else if self.machine.features.sve {
             Waiting::Reads
@@ -276,12 +283,17 @@ impl<'a> Compiler<'a> {
     fn vmm(&mut self, check: doorbell::Check) -> Result<(), CompileError> {
         self.need_doorbell()?;
         if !self.machine.hooks.checks.contains(&check) {
-            let why = format!("the target has no virtual machine monitor to ask for `{}`", check.name());
-            return Err(skip(skip::NO_HOOK, why));
+            return Err(skip(skip::NO_HOOK, "the target has no virtual machine monitor to ask"));
         }
         let image = match check {
             doorbell::Check::Values => self.known_image()?,
             doorbell::Check::Write => self.image_from_outside()?,
+            doorbell::Check::Arrival => {
+                self.stops_at_arrival = true;
+                self.needs.disturbances += 1;
+                self.needs.other_vcpu = true;
+                0
+            }
             _ => 0,
         };
         self.emit(Code::Doorbell, [doorbell::CHECK, check as u64 | u64::from(image) << 8, 0, 0, 0]);

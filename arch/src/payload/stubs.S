@@ -4,6 +4,7 @@
 // used: SP is under test until it is recorded.
 
 .arch_extension pauth
+.arch_extension fp
 
 // ---- Arrival ----------------------------------------------------------------------------------------------
 
@@ -142,6 +143,9 @@ payload_depart_\level:
     cbz     x8, 7f
     mov     x3, #1
     str     x3, [x8]                    // the doorbell's window opens
+    ldr     x3, [x9, #{LIVE}]
+    cbz     x3, 7f
+    fmov    x3, d0
 7:  ldr     x2, [x0, #248]
     msr     nzcv, x2
     ldp     x2, x3, [x0, #16]

@@ -95,6 +95,8 @@ pub struct Departure {
     pub flip: u64,
     /// Address of the doorbell's window register if the window opens, else 0.
     pub window: u64,
+    /// Not 0: a FP register is read once the window is open.
+    pub live: u64,
 }
 
 const _: () = assert!(offset_of!(Departure, slot) == offset_of!(Departure, gpr) + 8);
@@ -352,4 +354,5 @@ global_asm!(
     ELR = const offset_of!(Departure, elr),
     KEY = const offset_of!(Departure, key),
     DEPARTURE_WINDOW = const offset_of!(Departure, window),
+    LIVE = const offset_of!(Departure, live),
 );

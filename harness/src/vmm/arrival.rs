@@ -1,8 +1,11 @@
-//! The boundary before the first instruction of a transition's target, as a point of a sweep.
+//! The boundary before the first instruction of a transition's target: a point of a sweep, or a stop of its own.
 //!
 //! Where KVM emulates an ERET of L1, or an exception to virtual EL2, by its slow path, a single step that began at the
 //! instruction left does not end before the first instruction of the target but behind it: the step is set up anew at the
 //! entry. A hardware breakpoint of the host's on the target stops the vCPU there with nothing executed yet.
+//!
+//! A step ends KVM_RUN, so that in a sweep no transition finds its registers in the CPU. It does where nothing is stepped
+//! ([`Check::Arrival`](abi::doorbell::Check::Arrival)).
 
 use std::mem::offset_of;
 
@@ -13,6 +16,7 @@ use vm_memory::{Bytes as _, GuestAddress};
 
 use super::case::Case;
 use super::raw::reg;
+use super::rival::Work;
 use super::vm::VmError;
 
 /// DBGBCR<n>_EL1: enabled, for AArch64 instructions (BAS), at EL1 and EL0 (PMC), where virtual EL2 is as well.
@@ -21,6 +25,23 @@ const DBGBCR: u64 = 0xf << 5 | 0b11 << 1 | 1;
 /// Where the transition of an open window may arrive: the addresses of first instructions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Arrivals(Vec<u64>);
+
+impl Case<'_> {
+    /// The vCPU is where the transition arrives, with the registers that it brought there: others use the CPU.
+    pub(super) fn arrived(&mut self) -> Result<(), VmError> {
+        self.arrivals = Arrivals::default();
+        self.step_or_not()?;
+        self.everything = true;
+        for work in [Work::Task, Work::Guest] {
+            if self.rival.can(work).is_ok() {
+                let of_rival = self.rival.once(work);
+                self.of_rival.merge(of_rival);
+            }
+        }
+        self.job.disturbed += 1;
+        Ok(())
+    }
+}
 
 impl Arrivals {
     /// Those of the window that has just opened: the target of an ERET, and the vectors of virtual EL2, to which an ERET

@@ -80,7 +80,9 @@ pub(super) struct Case<'a> {
     said: Said,
     sweep: Sweep,
     /// Where the transition of the open window may arrive.
-    arrivals: Arrivals,
+    pub(super) arrivals: Arrivals,
+    /// The next window is that of a transition before whose end the vCPU is to stop.
+    pub(super) stops_at_arrival: bool,
     pub(super) deadline: Instant,
 }
 
@@ -157,6 +159,7 @@ pub(super) fn run(
         said: Said::default(),
         sweep: Sweep::off(),
         arrivals: Arrivals::default(),
+        stops_at_arrival: false,
         deadline: Instant::now() + budget,
     };
     let alarm = Alarm::set(budget);
@@ -312,7 +315,9 @@ impl Case<'_> {
             doorbell::WINDOW => {
                 self.settle();
                 self.sweep.set_open(value & 1 != 0);
-                self.arrivals = if self.sweep.steps() { Arrivals::of(self)? } else { Arrivals::default() };
+                let watches = value & 1 != 0 && std::mem::take(&mut self.stops_at_arrival);
+                self.arrivals =
+                    if watches || self.sweep.steps() { Arrivals::of(self)? } else { Arrivals::default() };
                 self.step_or_not()?;
             }
             doorbell::SWEEP_BEGIN => self.sweep = Sweep::begin(value),
@@ -356,6 +361,9 @@ impl Case<'_> {
     /// An instruction was executed in an open window.
     fn stepped(&mut self) -> Result<(), VmError> {
         self.job.counters.steps += 1;
+        if !self.sweep.steps() {
+            return self.arrived();
+        }
         if !self.arrivals.is_empty() && self.arrivals.contain(self.vm.get(reg::PC)?) {
             // The breakpoint would stop it here again and again.
             self.arrivals = Arrivals::default();
@@ -374,11 +382,12 @@ impl Case<'_> {
     /// Sets or clears KVM_GUESTDBG_SINGLESTEP, and the breakpoints where the step may arrive.
     pub(super) fn step_or_not(&self) -> Result<(), VmError> {
         use kvm_bindings::{KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP};
-        if !self.sweep.steps() {
-            return self.debug(kvm_guest_debug::default());
-        }
-        let step = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
-        self.debug(self.arrivals.watch(kvm_guest_debug { control: step, ..Default::default() }))
+        let control = match (self.sweep.steps(), self.arrivals.is_empty()) {
+            (true, _) => KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP,
+            (false, false) => KVM_GUESTDBG_ENABLE,
+            (false, true) => 0,
+        };
+        self.debug(self.arrivals.watch(kvm_guest_debug { control, ..Default::default() }))
     }
 
     /// Sets KVM's debugging of the guest. While there is any, each BRK is taken for the debugger's: for the guest to have

@@ -51,6 +51,10 @@ impl Case<'_> {
             }
             Check::Lengths => self.check_lengths(),
             Check::Init => self.check_init(),
+            Check::Arrival => {
+                self.stops_at_arrival = true;
+                Ok(())
+            }
             Check::Sme => {
                 self.check_sme();
                 Ok(())

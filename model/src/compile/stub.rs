@@ -9,6 +9,7 @@ use super::program::{Address, Relocation};
 use super::{CompileError, Compiler};
 use crate::oracle::exceptions::pstate;
 use crate::oracle::file::Bits;
+use crate::oracle::traps::Access;
 
 /// A register that an instruction needs.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -60,7 +61,13 @@ impl Compiler<'_> {
         }
         let swept = !self.explicit_windows && self.can_be_swept(go);
         self.windows += usize::from(swept);
-        let flags = if swept { flag::WINDOW } else { 0 };
+        let stops = std::mem::take(&mut self.stops_at_arrival);
+        let flags = match (stops, self.is_open(Access::Fp)) {
+            (true, true) => flag::WINDOW | flag::LIVE,
+            (true, false) => flag::WINDOW,
+            (false, _) if swept => flag::WINDOW,
+            (false, _) => 0,
+        };
         self.emit_with_data(Code::Go, [go as u64, arg[0], arg[1], arg[2], 0], flags, data, data_len);
         Ok(Left { op, from: self.place, x, nzcv: image.nzcv })
     }

@@ -94,6 +94,7 @@ pub(crate) fn go(op: &Op, index: u64, place: Place) -> Result<(), Status> {
         key: exit.key,
         flip: exit.flip,
         window,
+        live: u64::from(op.flags & flag::LIVE),
     };
     if what == Go::WfiTimer as u64 {
         // As late as can be, for the WFI to come before the interrupt.
