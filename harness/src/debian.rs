@@ -87,7 +87,7 @@ type Result<T> = std::result::Result<T, DebianError>;
 pub(crate) fn mirrors(mirror: Option<&str>) -> Result<Vec<String>> {
     let path = std::env::var_os("PATH");
     for tool in ["apt-get", "dpkg-deb"] {
-        if crate::qemu::on_path(path.as_deref(), tool).is_none() {
+        if crate::path::on_path(path.as_deref(), tool).is_none() {
             return Err(DebianError::Tool(tool));
         }
     }

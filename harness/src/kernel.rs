@@ -6,7 +6,7 @@
 
 mod archive;
 mod cache;
-mod modules;
+pub(crate) mod modules;
 pub mod offers;
 mod spec;
 pub mod unpack;

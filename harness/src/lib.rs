@@ -27,6 +27,7 @@ pub mod kvm;
 pub mod limits;
 pub mod memory;
 pub mod options;
+mod path;
 pub mod progress;
 pub mod qemu;
 pub mod recorder;

@@ -7,7 +7,7 @@ pub mod monitor;
 pub mod provision;
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -246,7 +246,7 @@ impl Settings {
     ///
     /// If the first program of that name cannot be used.
     pub fn on_path(&self) -> Result<Option<Qemu>, Unusable> {
-        on_path(self.path.as_deref(), PROGRAM)
+        crate::path::on_path(self.path.as_deref(), PROGRAM)
             .map(|binary| Qemu::ask(&binary, vec![binary.clone().into()], Origin::Path))
             .transpose()
     }
@@ -326,14 +326,6 @@ pub fn find(settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<Qemu, Find
         (Some(Err(source)), None) => Err(FindError::Provision { found, source }),
         (None, None) => Err(FindError::Off { found }),
     }
-}
-
-/// The first executable file of this name in a list of folders.
-pub(crate) fn on_path(path: Option<&OsStr>, program: &str) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt as _;
-    env::split_paths(path?).filter(|folder| folder.is_absolute()).map(|folder| folder.join(program)).find(
-        |file| fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0),
-    )
 }
 
 #[cfg(test)]

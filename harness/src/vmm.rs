@@ -10,7 +10,7 @@
 //! | [`claims`] | what this KVM says that its guests have |
 //! | [`probe`] | what only a guest can find out of it |
 //! | [`vm`], [`gic`] | VMs and vCPUs of the kinds that cases ask for; their interrupt controllers |
-//! | [`case`] | one case: KVM_RUN until the payload or the budget ends it |
+//! | [`case`], [`alarm`] | one case: KVM_RUN until the payload or the budget ends it |
 //! | [`sweep`], [`arrival`] | preemption points: every instruction; before the first of a transition's target |
 //! | [`disturb`] | what is done to a vCPU, there and on demand |
 //! | [`check`] | what the step `vmm` asks for |
@@ -24,6 +24,7 @@
 #![expect(unsafe_code, reason = "guest memory and register files are handed to the kernel by address")]
 
 mod agent;
+mod alarm;
 mod arrival;
 mod case;
 mod channel;

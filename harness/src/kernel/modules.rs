@@ -11,8 +11,11 @@ use cpio::NewcBuilder;
 
 use super::cache::read;
 use super::unpack;
-use crate::kvm::boot::{FOLDER_MODE, MODULES};
 
+/// The folder of the initial file system with modules of the kernel, named so that their order is that of loading.
+pub const MODULES: &str = "modules";
+/// The mode of a folder there.
+pub(crate) const FOLDER_MODE: u32 = 0o040_755;
 /// ESP by netlink, and AES-GCM with the CPU's instructions. `gcm` has the form for ESP in kernels whose `ghash-ce` does
 /// not (before Linux 6.3), `seqiv` the counter that ESP asks for, which takes its start from a generator of random
 /// numbers: `ansi_cprng` is one for kernels that have none built in.

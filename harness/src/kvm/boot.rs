@@ -11,13 +11,9 @@ use model::scenario::step::Cpu;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::image::embedded;
+use crate::kernel::modules::FOLDER_MODE;
 use crate::kernel::{Kernel, KernelSpec};
 use crate::qemu::Qemu;
-
-/// The folder of the initial file system with modules of the kernel, named so that their order is that of loading.
-pub const MODULES: &str = "modules";
-/// The mode of a folder there.
-pub(crate) const FOLDER_MODE: u32 = 0o040_755;
 
 /// Which of its modes KVM is in.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]

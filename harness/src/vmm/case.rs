@@ -15,6 +15,7 @@ use kvm_bindings::{
 use kvm_ioctls::Kvm;
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 
+use super::alarm::Alarm;
 use super::arrival::Arrivals;
 use super::disturb::Awaited;
 use super::other::{self, OtherGuest};
@@ -27,9 +28,6 @@ use super::vm::{Kind, Vm, VmError, failed};
 use super::witness::Witness;
 use crate::kvm::claims::Claims;
 use crate::kvm::mailbox::Complaint;
-
-/// How often the alarm rings once the budget is used up: a signal that comes just before KVM_RUN is lost.
-const ALARM: Duration = Duration::from_millis(20);
 
 /// What a vCPU returned to its VMM with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -452,37 +450,4 @@ impl Case<'_> {
 
 fn doorbell_offset(address: u64) -> Option<u64> {
     address.checked_sub(doorbell::ADDRESS).filter(|offset| *offset < doorbell::SIZE)
-}
-
-/// Interrupts this process when a time is over, again and again until it is dropped.
-pub(super) struct Alarm;
-
-impl Alarm {
-    pub(super) fn set(after: Duration) -> Self {
-        extern "C" fn nothing(_: libc::c_int) {}
-        // Without SA_RESTART, KVM_RUN returns.
-        // SAFETY: all zero is a valid action.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
-        // SAFETY: the handler does nothing.
-        unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) };
-        set_timer(after.max(Duration::from_micros(1)), ALARM);
-        Self
-    }
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        set_timer(Duration::ZERO, Duration::ZERO);
-    }
-}
-
-fn set_timer(first: Duration, then: Duration) {
-    let time = |time: Duration| libc::timeval {
-        tv_sec: time.as_secs().min(1 << 31).cast_signed(),
-        tv_usec: i64::from(time.subsec_micros()),
-    };
-    let timer = libc::itimerval { it_interval: time(then), it_value: time(first) };
-    // SAFETY: the timer is read, and nothing is written back.
-    unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
 }

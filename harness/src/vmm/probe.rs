@@ -9,7 +9,7 @@ use arch::host;
 use kvm_ioctls::{Kvm, VcpuExit};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 
-use super::case::Alarm;
+use super::alarm::Alarm;
 use super::raw::reg;
 use super::vm::{Kind, Vm};
 

@@ -20,7 +20,7 @@ use std::path::Path;
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
-use crate::kvm::boot::MODULES;
+use crate::kernel::modules::MODULES;
 
 /// The vCPU's CPU, as a mask in hexadecimal.
 const CPU: (libc::c_int, &str) = (0, "1");

@@ -9,6 +9,7 @@ use abi::op::mask;
 use abi::pattern::{Owner, mix};
 use arch::host::{self, Call, SmeImage};
 
+use super::super::alarm::BlockedAlarm;
 use super::super::case::Case;
 use super::super::rival::{When, Work};
 use super::super::task::{self, Report, Task, Unit};
@@ -206,35 +207,6 @@ impl Case<'_> {
         }
         result
     }
-}
-
-/// Keeps the alarm from this thread, so that it reaches the one that runs the vCPU.
-struct BlockedAlarm;
-
-impl BlockedAlarm {
-    fn new() -> Self {
-        mask_alarm(libc::SIG_BLOCK);
-        Self
-    }
-
-    fn unblock() {
-        mask_alarm(libc::SIG_UNBLOCK);
-    }
-}
-
-impl Drop for BlockedAlarm {
-    fn drop(&mut self) {
-        Self::unblock();
-    }
-}
-
-fn mask_alarm(how: libc::c_int) {
-    // SAFETY: all zero is an empty set.
-    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the set is written.
-    unsafe { libc::sigaddset(&raw mut set, libc::SIGALRM) };
-    // SAFETY: the set is read, and nothing is written back.
-    unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) };
 }
 
 /// The registers of a set of [`mask`], in words.
