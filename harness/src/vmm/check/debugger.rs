@@ -86,7 +86,7 @@ impl Case<'_> {
                 task::look(&wanted, &found, unit, false, Owner::HostTask, &mut report);
                 self.complain_of(
                     &report,
-                    "P-21",
+                    "P-23",
                     "that a debugger wrote after KVM_RUN are not what the thread finds",
                 );
             }
