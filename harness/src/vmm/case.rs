@@ -18,7 +18,7 @@ use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 use super::alarm::Alarm;
 use super::arrival::Arrivals;
 use super::disturb::Awaited;
-use super::other::{self, OtherGuest};
+use super::other::OtherGuest;
 use super::raw::reg;
 use super::rival::{self, Rival};
 use super::sweep::Sweep;
@@ -103,12 +103,11 @@ fn kind(job: &HypJob, flags: u32, claims: &Claims) -> Kind {
         (false, _) if job.vq_max > 0 => claims.sve,
         (false, _) => claims.plain,
     };
-    let vq_max = u32::try_from(job.vq_max).unwrap_or(u32::MAX).min(16);
     // Without E2H the other guest's code does not reach the controls of its own level.
     let has_second = flags & job::flag::OTHER_VCPU != 0 && !e2h0;
     let has_fpmr = claimed.is_some_and(|claimed| claimed.has_fpmr());
     Kind {
-        vq_max,
+        vq_max: u32::try_from(job.vq_max).unwrap_or(u32::MAX).min(16),
         el2,
         e2h0,
         without_fpmr: has_fpmr && job.flags & flag::FPMR == 0,
@@ -117,7 +116,7 @@ fn kind(job: &HypJob, flags: u32, claims: &Claims) -> Kind {
         sme: false,
         without_pauth: claimed.is_some_and(|claimed| claimed.pauth_is_broken),
         without_tcr2: claimed.is_some_and(|claimed| claimed.tcr2_is_broken),
-        second: has_second.then(|| other::length(claimed.map_or(0, |claimed| claimed.vls), vq_max)),
+        second: has_second,
     }
 }
 
@@ -184,9 +183,9 @@ pub(super) fn run(
 impl Case<'_> {
     /// Gives the second vCPU of a new VM to the rival, in the place of that of the old one.
     pub(super) fn seat_second(&mut self) -> Result<(), VmError> {
-        let second = match (self.vm.take_second(self.kvm)?, self.kind.second) {
-            (Some(vm), Some(vq)) => Some(OtherGuest::beside(vm, self.memory, vq)?),
-            _ => None,
+        let second = match self.vm.take_second(self.kvm)? {
+            Some(vm) => Some(OtherGuest::beside(vm, self.memory, self.kind.vq_max)?),
+            None => None,
         };
         if let Some(old) = self.rival.exchange(second) {
             old.retire(self.kind);

@@ -1,5 +1,5 @@
-//! Another guest: a VM of its own, or a second vCPU of the VM under test, with registers of its own, at other lengths and
-//! traps than those of the guest under test.
+//! Another guest, with registers of its own: a VM at other lengths and traps than those of the guest under test, or a second
+//! vCPU of that guest's VM.
 
 use abi::pattern::Owner;
 use arch::host::{self, Image};
@@ -45,7 +45,9 @@ impl OtherGuest {
     /// protects VMs hides from them.
     pub(super) fn unused(kvm: &Kvm, claims: &Claims, also: u64) -> Result<Self, VmError> {
         let protected = also & host::SHARES != 0;
-        let vq = length(claims.sve.map_or(0, |sve| if protected { 0 } else { sve.vls }), 16);
+        let lengths = claims.sve.map_or(0, |sve| if protected { 0 } else { sve.vls & 0xffff });
+        let largest = 64 - lengths.leading_zeros();
+        let vq = (1..=(largest / 2).max(1)).rev().find(|vq| lengths >> (vq - 1) & 1 != 0).unwrap_or(0);
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(BASE), SIZE)])
             .map_err(|error| VmError { call: "guest memory", source: std::io::Error::other(error) })?;
         let without_pauth = claims.plain.is_some_and(|plain| plain.pauth_is_broken);
@@ -130,12 +132,4 @@ impl OtherGuest {
             }
         }
     }
-}
-
-/// Its vector length in quadwords: of those in the set `vls` (bit `n` for `n + 1`) the largest up to half of the largest that
-/// the guest under test may have. 0 without SVE.
-pub(super) fn length(vls: u64, vq_max: u32) -> u32 {
-    let lengths = vls & ((1 << vq_max) - 1);
-    let largest = u64::BITS - lengths.leading_zeros();
-    (1..=(largest / 2).max(1)).rev().find(|vq| lengths >> (vq - 1) & 1 != 0).unwrap_or(0)
 }

@@ -49,8 +49,8 @@ pub(super) struct Kind {
     pub(super) without_pauth: bool,
     /// The guest has no TCR2_EL1, nor what needs it, whatever KVM offers.
     pub(super) without_tcr2: bool,
-    /// The VM has a second vCPU, with SVE to this many quadwords (0 where the first has none).
-    pub(super) second: Option<u32>,
+    /// The VM has a second vCPU, with the lengths of the first (rule P-57).
+    pub(super) second: bool,
 }
 
 /// A VM with a vCPU.
@@ -104,12 +104,12 @@ impl Vm {
         if kind.vq_max > 0 {
             limit_lengths(&vm.vcpu, kind.vq_max)?;
         }
-        if let Some(vq) = kind.second {
+        if kind.second {
             // Before the GIC, which is made for the vCPUs that there are.
             let vcpu = vm.fd.create_vcpu(1).map_err(failed("KVM_CREATE_VCPU"))?;
             vcpu.vcpu_init(&vm.init).map_err(failed("KVM_ARM_VCPU_INIT"))?;
-            if vq > 0 {
-                limit_lengths(&vcpu, vq)?;
+            if kind.vq_max > 0 {
+                limit_lengths(&vcpu, kind.vq_max)?;
             }
             vm.second = Some(vcpu);
         }
