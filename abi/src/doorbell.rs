@@ -162,6 +162,9 @@ checks! {
     /// The registers of SME: refused of this vCPU, and of a new one with SME, where KVM has it, as planned (rules P-95 to
     /// P-101).
     Sme = 20, "sme";
+    /// From now on to the end of the case, the kernel uses SIMD in softirqs on the vCPU's CPU, whatever that does (rules
+    /// P-11, P-83).
+    HostSimd = 21, "host-simd";
 }
 
 /// How preemption points are forced.

@@ -54,6 +54,7 @@ pub(super) const CHECKS: &Table<Check> = &[
     (Check::ProtectedVm.name(), Check::ProtectedVm),
     (Check::Hypercall.name(), Check::Hypercall),
     (Check::Sme.name(), Check::Sme),
+    (Check::HostSimd.name(), Check::HostSimd),
 ];
 /// Authentication of an ERET.
 pub(super) const AUTHS: &Table<Auth> = &[
