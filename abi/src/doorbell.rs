@@ -165,6 +165,9 @@ checks! {
     /// Opens the window of the next transition, with live registers, and stops the vCPU before the first instruction of its
     /// target, for a task and other guests to run (rules P-80, P-81, P-83).
     Arrival = 21, "arrival";
+    /// From now on to the end of the case, the kernel uses SIMD in softirqs on the vCPU's CPU, whatever that does (rules
+    /// P-11, P-83).
+    HostSimd = 22, "host-simd";
 }
 
 /// How preemption points are forced.

@@ -92,6 +92,9 @@ pub enum Waiting {
     Flips = 2,
     /// It does that to V registers: the guest has no SVE.
     FlipsV = 3,
+    /// L1 does as with [`Self::Flips`], and meanwhile writes ZCR_EL2 with what it reads of it, time and again: the
+    /// hypervisor that emulates these accesses may itself be interrupted in one, and is to answer with L1's value (NV-03).
+    Rewrites = 4,
 }
 
 impl Waiting {
@@ -103,6 +106,7 @@ impl Waiting {
             1 => Some(Self::Reads),
             2 => Some(Self::Flips),
             3 => Some(Self::FlipsV),
+            4 => Some(Self::Rewrites),
             _ => None,
         }
     }

@@ -248,7 +248,7 @@ impl<'a> Compiler<'a> {
         self.need_doorbell()?;
         self.need_disturbance(disturbance)?;
         self.needs.disturbances += 1;
-        self.emit(Code::Doorbell, [register, disturbance as u64, self.waiting() as u64, 0, 0]);
+        self.emit(Code::Doorbell, [register, disturbance as u64, self.waiting(disturbance) as u64, 0, 0]);
         Ok(())
     }
 
@@ -258,10 +258,16 @@ impl<'a> Compiler<'a> {
     }
 
     /// What can be done to the registers here without a trap and without a trace.
-    fn waiting(&self) -> Waiting {
+    fn waiting(&self, disturbance: doorbell::Disturbance) -> Waiting {
         // Of a cold program, registers that nobody has used are the point.
         if self.guest.cold || !self.is_open(Access::Fp) {
             Waiting::Leaves
+        } else if self.is_open(Access::Sve)
+            && self.place == Place::L1
+            && disturbance == doorbell::Disturbance::OtherVcpu
+        {
+            // The other one has a ZCR of its own.
+            Waiting::Rewrites
         } else if self.is_open(Access::Sve) {
             Waiting::Flips
         } else if self.machine.features.sve {

@@ -73,6 +73,8 @@ pub(super) struct Case<'a> {
     pub(super) is_away: bool,
     /// The disturbance `preempt` is a signal.
     pub(super) by_signal: bool,
+    /// What softirqs have decrypted while the guest ran, if they are to.
+    pub(super) softirqs: Option<u64>,
     /// Stopped when something is found wrong.
     tracer: Option<&'a Tracer>,
     said: Said,
@@ -152,6 +154,7 @@ pub(super) fn run(
         at_next_entry: None,
         is_away: false,
         by_signal: false,
+        softirqs: None,
         tracer,
         said: Said::default(),
         sweep: Sweep::off(),
@@ -163,6 +166,7 @@ pub(super) fn run(
     case.urge();
     let ran = case.seat_second().and_then(|()| case.run());
     drop(alarm);
+    case.end_softirqs();
     let last = case.rival.rest();
     if let Some(second) = case.rival.exchange(None) {
         second.retire(kind);
@@ -230,6 +234,7 @@ impl Case<'_> {
     /// One KVM_RUN.
     fn enter(&mut self) -> Exit {
         let before = self.awaits().map(|(work, when)| Witness::now(work, when, self.rival));
+        self.forget_softirqs();
         let everything = std::mem::take(&mut self.everything);
         let result = match self.at_next_entry.take() {
             Some(check) => {
@@ -239,6 +244,7 @@ impl Case<'_> {
             }
             None => self.task.call(&Call::kvm_run(self.vm.vcpu.as_raw_fd()), everything),
         };
+        self.count_softirqs();
         // Only what a guest was made to suffer counts, not what happened by itself.
         if let Some(before) = before {
             self.happened(before.until_now());

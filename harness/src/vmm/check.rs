@@ -12,6 +12,7 @@
 //! | [`protected`] | a guest of a protected VM |
 //! | [`host`], [`debugger`] | the thread's own registers; as a debugger writes them |
 //! | [`sme`] | the registers of SME |
+//! | [`softirqs`] | SIMD of the kernel at any moment |
 //! | [`offline`] | a CPU that goes and comes back |
 
 mod debugger;
@@ -23,6 +24,7 @@ mod mmio;
 mod offline;
 mod protected;
 mod sme;
+mod softirqs;
 mod values;
 
 use abi::doorbell::Check;
@@ -63,6 +65,10 @@ impl Case<'_> {
             Check::MmioQ => self.check_mmio(),
             Check::ProtectedVm => self.check_protected(),
             Check::Hypercall => self.check_hypercall(),
+            Check::HostSimd => {
+                self.begin_softirqs();
+                Ok(())
+            }
             Check::HostSignal => {
                 self.by_signal = true;
                 Ok(())

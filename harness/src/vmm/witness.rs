@@ -54,7 +54,8 @@ fn rounds(rival: &Rival) -> u64 {
     rival.counter().load(Ordering::Acquire)
 }
 
-fn arrived(rival: &Rival) -> u64 {
+/// What was decrypted on the vCPU's CPU since the last call.
+pub(super) fn arrived(rival: &Rival) -> u64 {
     rival.traffic().map_or(0, |traffic| traffic.arrived())
 }
 

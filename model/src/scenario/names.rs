@@ -55,6 +55,7 @@ pub(super) const CHECKS: &Table<Check> = &[
     (Check::Hypercall.name(), Check::Hypercall),
     (Check::Sme.name(), Check::Sme),
     (Check::Arrival.name(), Check::Arrival),
+    (Check::HostSimd.name(), Check::HostSimd),
 ];
 /// Authentication of an ERET.
 pub(super) const AUTHS: &Table<Auth> = &[

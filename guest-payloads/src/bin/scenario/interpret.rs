@@ -5,6 +5,7 @@ use abi::job::{Status, flag};
 use abi::op::{Code, Hole, Op, RDVL, TICKS, Waiting};
 use abi::place::Place;
 use abi::record::{Kind, RegisterValue};
+use abi::sysreg::SysReg;
 use arch::payload::{bench, control, fp as fp_registers};
 
 use crate::tables::{self, Set};
@@ -50,7 +51,7 @@ fn step(op: &Op, index: u64, place: Place) -> Result<(), Status> {
         Code::RoundTrips => return Err(Status::BadJob),
         Code::Fired => {
             irq::await_timer();
-            await_disturbance(Waiting::Leaves);
+            await_disturbance(Waiting::Leaves)?;
         }
         Code::ReadVl => {
             let value = fp_registers::vector_length();
@@ -72,14 +73,14 @@ fn ring_doorbell(offset: u64, value: u64, waiting: u64) -> Result<(), Status> {
     // SAFETY: the doorbell is mapped at every place and is not memory.
     unsafe { control::mmio_write(page + offset, value) };
     if offset == doorbell::DISTURB {
-        await_disturbance(Waiting::from_u64(waiting).ok_or(Status::BadJob)?);
+        await_disturbance(Waiting::from_u64(waiting).ok_or(Status::BadJob)?)?;
     }
     Ok(())
 }
 
 /// Passes time until the disturbance that was asked for has happened, where that takes any.
-fn await_disturbance(waiting: Waiting) {
-    let Some(page) = job::doorbell().filter(|_| job::has(flag::PATIENT)) else { return };
+fn await_disturbance(waiting: Waiting) -> Result<(), Status> {
+    let Some(page) = job::doorbell().filter(|_| job::has(flag::PATIENT)) else { return Ok(()) };
     loop {
         // SAFETY: the doorbell is mapped at every place and is not memory.
         let rounds = unsafe { control::mmio_read(page + doorbell::PENDING) };
@@ -87,9 +88,13 @@ fn await_disturbance(waiting: Waiting) {
             break;
         }
         use_registers(waiting);
-        control::spin(rounds);
+        match waiting {
+            Waiting::Rewrites => registers::rewrite(SysReg::ZcrEl2, rounds)?,
+            _ => control::spin(rounds),
+        }
         use_registers(waiting);
     }
+    Ok(())
 }
 
 /// Called twice, it leaves them as they were.
@@ -97,7 +102,7 @@ fn use_registers(waiting: Waiting) {
     match waiting {
         Waiting::Leaves => {}
         Waiting::Reads => fp_registers::touch(),
-        Waiting::Flips => fp_registers::flip(),
+        Waiting::Flips | Waiting::Rewrites => fp_registers::flip(),
         Waiting::FlipsV => fp_registers::flip_v(),
     }
 }

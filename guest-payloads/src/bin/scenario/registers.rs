@@ -2,6 +2,7 @@
 
 use abi::job::Status;
 use abi::sysreg::SysReg;
+use arch::payload::control;
 use arch::sysreg::isb;
 use arch::{read, write};
 
@@ -63,6 +64,18 @@ pub(crate) fn write(number: u64, value: u64, mask: u64) -> Result<(), Status> {
     let reg = by_number(number)?;
     let kept = if mask == u64::MAX { 0 } else { read_by_name(reg) & !mask };
     write_by_name(reg, kept | value & mask)?;
+    isb();
+    Ok(())
+}
+
+/// Passes time as [`control::spin`] does, and now and then writes the register with what it reads of it.
+pub(crate) fn rewrite(reg: SysReg, rounds: u64) -> Result<(), Status> {
+    /// Most of the time is then spent in the accesses, where a hypervisor emulates them.
+    const PAUSE: u64 = 500;
+    for _ in 0..rounds / PAUSE {
+        write_by_name(reg, read_by_name(reg))?;
+        control::spin(PAUSE);
+    }
     isb();
     Ok(())
 }

@@ -36,14 +36,16 @@ impl Case<'_> {
 
     fn sleep_through_offline(&mut self) -> std::io::Result<()> {
         let (mut there, here) = UnixStream::pair()?;
+        // One that began on that CPU would leave it with registers of its own, for everybody to see.
+        pin(0, 0);
         std::thread::scope(|scope| {
             let switcher = scope.spawn(move || {
-                pin(0, 0);
                 std::thread::sleep(MOMENT);
                 let switched = switch(false).and_then(|()| switch(true));
                 // The thread that sleeps wakes up whatever came out.
                 there.write_all(&[0]).and(switched)
             });
+            pin(0, CPU);
             let mut byte = 0;
             while self.task.call(&Call::read(here.as_raw_fd(), &mut byte), true) == Err(libc::EINTR) {}
             switcher.join().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()))
