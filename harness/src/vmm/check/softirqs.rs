@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::super::case::Case;
-use super::super::rival::{When, Work};
+use super::super::rival::{self, When, Work};
 use super::super::witness;
 
 /// Softirqs that are enough: between them there was a moment of each kind in some case of a scenario.
@@ -19,6 +19,8 @@ impl Case<'_> {
         match can {
             Ok(()) => {
                 self.softirqs = Some(0);
+                // What they leave to a thread of their own needs the CPU as well.
+                rival::urge(false);
                 self.rival.work(Work::Simd, When::Now);
             }
             Err(lacks) => self.skip(lacks),
