@@ -1,9 +1,11 @@
 //! What this machine can run, and why not the rest. Nothing is changed, fetched or started but `--version`.
 
 use std::fs::{self, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
+
+use rustix::fs::{Access, access};
 
 use crate::debian;
 use crate::kernel;
@@ -86,7 +88,7 @@ pub fn examine(settings: &Settings) -> Report {
     let provisioning = match (settings.provision, provisioning) {
         (false, _) => Err("turned off".to_owned()),
         (true, Err(error)) => Err(error.to_string()),
-        (true, Ok(())) => Ok(()),
+        (true, Ok(())) => settings.cache.as_deref().map_or(Ok(()), has_room),
     };
     let (runs, why) = usable(&on_path, &private, &provisioning);
     let target = |target| match target {
@@ -185,17 +187,37 @@ fn space(cache: Option<&Path>) -> Check {
         let mend = "set XDG_CACHE_HOME or HOME to an absolute path".to_owned();
         return Check { name, health: Health::Limited, found: "none".to_owned(), mend };
     };
-    // The folder itself may still have to be made.
-    let existing: PathBuf = cache.ancestors().find(|folder| folder.is_dir()).unwrap_or(cache).to_owned();
-    match debian::free_space(&existing) {
+    match debian::free_space(existing(cache)) {
         Ok(free) => {
             let found = format!("{}, {} MB free", cache.display(), free / 1_000_000);
-            Check { name, health: Health::Good, found, mend: String::new() }
+            let (health, mend) = match has_room(cache) {
+                Ok(()) => (Health::Good, String::new()),
+                Err(why) => (Health::Limited, format!("{why}: nothing can be fetched")),
+            };
+            Check { name, health, found, mend }
         }
         Err(error) => {
             let found = format!("{}: {error}", cache.display());
             Check { name, health: Health::Limited, found, mend: String::new() }
         }
+    }
+}
+
+/// The folder itself may still have to be made: what there is of its path.
+fn existing(folder: &Path) -> &Path {
+    folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(folder)
+}
+
+/// Whether a QEMU, or a kernel, can be put there.
+fn has_room(cache: &Path) -> Result<(), String> {
+    let existing = existing(cache);
+    access(existing, Access::WRITE_OK)
+        .map_err(|error| format!("{} cannot be written: {error}", existing.display()))?;
+    match debian::free_space(existing) {
+        Ok(free) if free < provision::SPACE => {
+            Err(format!("{} MB are needed there", provision::SPACE / 1_000_000))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -46,6 +46,18 @@ pub struct Kernel {
     pub config_sha256: Option<String>,
 }
 
+impl Kernel {
+    /// What `--kernel` takes to have this very one: of one that was asked for by a series of Debian's, its version.
+    #[must_use]
+    pub fn exact(&self, spec: &KernelSpec) -> String {
+        let version = self.name.strip_prefix("Debian ").and_then(|rest| rest.split_whitespace().next());
+        match version {
+            Some(version) => format!("debian:{version}"),
+            None => spec.to_string(),
+        }
+    }
+}
+
 /// A kernel in the cache.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Cached {
@@ -142,6 +154,14 @@ pub enum KernelError {
     /// Fetching or keeping it failed.
     #[error(transparent)]
     Debian(#[from] DebianError),
+}
+
+impl KernelError {
+    /// What was asked for is no kernel, or there is none of that name: trying again changes nothing.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::Read { .. } | Self::Unusable { .. } | Self::NoMatch { .. })
+    }
 }
 
 fn without(missing: &[String]) -> String {

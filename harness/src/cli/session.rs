@@ -14,6 +14,7 @@ use super::args::TargetArgs;
 use crate::events::{self, Emulator, Environment, Image, SCHEMA_VERSION};
 use crate::kernel;
 use crate::kvm::boot::Host;
+use crate::kvm::log;
 use crate::limits;
 use crate::options::{Options, TargetKind};
 use crate::qemu::{self, Qemu};
@@ -25,6 +26,14 @@ use crate::target::{Kvm, Target, TargetConfig};
 #[derive(Debug, thiserror::Error)]
 #[error("the run is void")]
 pub(super) struct Void;
+
+/// The host under test died before there were cases, by a bug of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("not conformant: the host's kernel failed when KVM was asked for its first guests (P-26)")]
+pub(super) struct Refuted;
+
+/// How much of the console of a host that does not come up is shown.
+const LINES_SHOWN: usize = 24;
 
 /// Says something on standard error.
 pub(super) fn say(text: &str) {
@@ -48,8 +57,12 @@ pub(super) fn host(args: &TargetArgs, options: &Options) -> Result<Option<Host>>
     let mut settings = kernel::Settings::from_env();
     settings.provision &= options.provision;
     settings.mirror = options.mirror.clone().or(settings.mirror);
-    let kernel =
-        kernel::find(&args.host.kernel, &settings, &mut say).map_err(anyhow::Error::from).context(Void)?;
+    let kernel = kernel::find(&args.host.kernel, &settings, &mut say).map_err(|error| {
+        // A name that stands for nothing, or a file that is no kernel, stays that however often it is tried.
+        let is_usage = error.is_usage();
+        let error = anyhow::Error::from(error);
+        if is_usage { error } else { error.context(Void) }
+    })?;
     Ok(Some(args.host.host(kernel)))
 }
 
@@ -71,7 +84,17 @@ pub(super) fn ask(
     if let Some(host) = &options.host {
         say(&format!("booting {} in QEMU, KVM in mode {}", host.kernel.name, host.mode.name()));
     }
-    boot(target, qemu, stop)
+    runner::ask(target, qemu, stop).map_err(|error| {
+        let console = error.console().to_owned();
+        let lines: Vec<&str> = console.lines().collect();
+        for line in &lines[lines.len().saturating_sub(LINES_SHOWN)..] {
+            say(&format!("console: {line}"));
+        }
+        // The agent had asked KVM for guests: before that, a kernel that dies may have been given too little memory.
+        let is_finding = log::splat(&console).is_some() && console.contains(log::KVM_IS_UP);
+        let error = anyhow::Error::from(error);
+        if is_finding { error.context(Refuted) } else { error.context(Void) }
+    })
 }
 
 /// The same, without a word.

@@ -151,7 +151,7 @@ impl Host {
             Beginning::Savable { ram, devices, monitor } => {
                 memory(&ram, "on");
                 command.arg("-chardev").arg(format!("socket,id=monitor,fd={}", monitor.as_raw_fd()));
-                command.args(["-mon", "chardev=monitor,mode=control"]);
+                command.args(["-qmp", "chardev:monitor"]);
                 files.extend([ram, devices, monitor]);
             }
             Beginning::Saved { ram, devices } => {
@@ -179,7 +179,7 @@ impl Host {
         let [cpus, sve_max] = [self.cpus, self.sve_max].map(|number| number.to_string());
         let names = ["kernel", "kvm-mode", "cpus", "sve-max", "cmdline"];
         let values =
-            [self.spec.to_string(), self.mode.name().to_owned(), cpus, sve_max, self.cmdline.clone()];
+            [self.kernel.exact(&self.spec), self.mode.name().to_owned(), cpus, sve_max, self.cmdline.clone()];
         let asked = names.into_iter().zip(values).zip(usual).filter(|((_, value), usual)| value != usual);
         asked.map(|((name, value), _)| (name.to_owned(), value)).collect()
     }

@@ -17,7 +17,7 @@ const RELEASE: &str = "trixie";
 const BACKPORTS: &str = "trixie-backports";
 const PACKAGE: &str = "qemu-system-arm";
 /// Bytes that provisioning needs at its peak: package lists, packages, and what is in them.
-const SPACE: u64 = 500_000_000;
+pub(crate) const SPACE: u64 = 500_000_000;
 
 /// Why a private copy could not be made. Each message names what mends it.
 #[derive(Debug, thiserror::Error)]

@@ -143,7 +143,8 @@ impl<W: Write> Human<W> {
             } else {
                 writeln!(self.to)?;
                 failure::write(&mut self.to, &self.environment, &group.first)?;
-                if let Some(answers) = self.elsewhere.text(&self.environment, &group.first) {
+                let answers = self.elsewhere.text(&self.environment, &group.first);
+                if let Some(answers) = answers.filter(|_| group.state.is_nonconformant()) {
                     failure::label(&mut self.to, "also on", &answers.join(" "))?;
                 }
                 others(&mut self.to, &group.others)?;

@@ -84,7 +84,8 @@ impl<W: Write> Reporter for Junit<W> {
 
     fn end(&mut self, summary: Option<&Summary>) -> io::Result<()> {
         let report = self.document(summary);
-        report.serialize(&mut self.to).map_err(io::Error::other)?;
+        let text = report.to_string().map_err(io::Error::other)?;
+        self.to.write_all(text.as_bytes())?;
         self.to.flush()
     }
 }

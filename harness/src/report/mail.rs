@@ -86,6 +86,10 @@ impl<W: Write> Reporter for Mail<W> {
             }
         }
         let Some(summary) = summary else { return writeln!(self.to, "\nThe run ended early: it is void.") };
+        if summary.error + summary.miss > 0 {
+            let void = summary.error + summary.miss;
+            writeln!(self.to, "The run is void: {} could not be judged.", count(void, "case"))?;
+        }
         if self.kinds.is_empty() {
             return writeln!(
                 self.to,

@@ -11,6 +11,7 @@ use model::scenario::step::{GuestSpec, L1Mode};
 
 use super::budget::{Budget, Pace};
 use super::{Shared, host};
+use crate::kvm::log;
 use crate::limits;
 use crate::qemu::Qemu;
 use crate::qemu::command::MachineConfig;
@@ -45,7 +46,7 @@ pub enum StartError {
     #[error("the calibration does not compile: {0}")]
     Compile(#[from] CompileError),
     /// No answer in time.
-    #[error("its first job did not end within {} s{}", limit.as_secs(), last_line(console))]
+    #[error("its first job did not end within {} s{}", limit.as_secs(), reason(console))]
     Silent {
         /// The time that it had.
         limit: Duration,
@@ -53,7 +54,7 @@ pub enum StartError {
         console: String,
     },
     /// It is gone.
-    #[error("QEMU ended during its first job ({status}){}", last_line(console))]
+    #[error("QEMU ended during its first job ({status}){}", reason(console))]
     Died {
         /// How it ended.
         status: std::process::ExitStatus,
@@ -183,12 +184,13 @@ fn calibrate(
 }
 
 /// The end of the console, for an error message.
-fn last_line(console: &str) -> String {
-    console
-        .lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .map_or_else(String::new, |line| format!(": {line}"))
+/// What a console says of the end of its machine: the bug that the kernel told of, or the last line.
+fn reason(console: &str) -> String {
+    let last = || console.lines().rev().find(|line| !line.trim().is_empty());
+    match log::splat(console).or_else(last) {
+        Some(line) => format!(": {line}"),
+        None => ": it wrote nothing to its console, as an image does that is not whole".to_owned(),
+    }
 }
 
 /// An error and its causes, in one line.

@@ -12,6 +12,11 @@ use super::raw::{self, reg};
 use super::vm::{Kind, Vm, VmError};
 use crate::kvm::claims::{Claims, GuestClaims};
 
+/// Why there is no guest with an EL2.
+const NO_EL2: &str = "it takes the kernel parameter kvm-arm.mode=nested, and Linux 6.16 or later";
+/// Why there is none with SVE.
+const NO_SVE: &str = "the CPU has no SVE, or the kernel no use for it";
+
 /// Asks the kernel.
 pub(super) fn claims(kvm: &Kvm) -> Claims {
     let name = uname();
@@ -36,7 +41,8 @@ pub(super) fn claims(kvm: &Kvm) -> Claims {
     let el2 = with_sve(Kind { el2: true, gic: true, ..plain });
     let mut ask = |name: &str, there: bool, kind: Kind| {
         if !there {
-            claims.refused.push((name.to_owned(), "the kernel has no such capability".to_owned()));
+            let why = if kind.el2 { NO_EL2 } else { NO_SVE };
+            claims.refused.push((name.to_owned(), why.to_owned()));
             return None;
         }
         guest(kvm, kind).map_err(|error| claims.refused.push((name.to_owned(), error.to_string()))).ok()

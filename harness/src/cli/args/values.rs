@@ -38,7 +38,11 @@ pub(super) fn kvm_mode() -> impl TypedValueParser<Value = KvmMode> {
 }
 
 pub(super) fn sve_max(text: &str) -> Result<u32, String> {
-    if text == "0" { Ok(0) } else { vector_length(text) }
+    if text == "0" {
+        Ok(0)
+    } else {
+        vector_length(text).map_err(|expected| format!("{expected}, or 0 for none"))
+    }
 }
 
 pub(super) fn restore() -> impl TypedValueParser<Value = Restore> {
