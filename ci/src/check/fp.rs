@@ -28,10 +28,14 @@ pub(crate) const IMAGES: [Image; 3] = [
     Image { file: "reference_hyp_faults.elf", routines: HYPERVISOR },
 ];
 
-/// `arch/src/payload/fp.S`, and the slots of `stubs.S` that hold the instructions of `touch`.
+/// `arch/src/payload/fp.S`; of `stubs.S` the slots that hold the instructions of `touch`, and the departures, which read a
+/// register where it is to be live.
 const PAYLOAD: &[&str] = &[
     "payload_churn",
     "payload_churn_v",
+    "payload_depart_el0",
+    "payload_depart_el1",
+    "payload_depart_el2",
     "payload_dump",
     "payload_dump_v",
     "payload_fill",
