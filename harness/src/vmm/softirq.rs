@@ -43,10 +43,13 @@ impl Traffic {
         if std::process::id() != 1 {
             own_network().map_err(step("no network of our own for SIMD in softirqs"))?;
         }
-        load_modules()?;
+        let modules = load_modules()?;
         loopback_up().map_err(step("no loopback device for SIMD in softirqs"))?;
         fs::write(STEERING, CPU.1).map_err(step("no steering of packets for SIMD in softirqs"))?;
-        xfrm::add_state().map_err(step("no ESP with AES-GCM for SIMD in softirqs"))?;
+        xfrm::add_state().map_err(|error| {
+            let with = if modules == 0 { " built in, nor modules" } else { "" };
+            format!("no ESP with AES-GCM{with} for SIMD in softirqs: {error}")
+        })?;
         if !cipher_is_simd(&fs::read_to_string("/proc/crypto").unwrap_or_default()) {
             return Err("nothing says that AES-GCM of this kernel uses SIMD".to_owned());
         }
@@ -123,12 +126,12 @@ fn own_network() -> io::Result<()> {
     Ok(mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None)?)
 }
 
-/// Loads what came with the agent, in the order of its names. A kernel that has it built in came with none.
-fn load_modules() -> Result<(), String> {
+/// Loads what came with the agent, in the order of its names. A kernel that has it built in came with none. Returns how many.
+fn load_modules() -> Result<usize, String> {
     let folder = Path::new("/").join(MODULES);
     let mut modules: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().collect();
     modules.sort_by_key(fs::DirEntry::file_name);
-    for module in modules {
+    for module in &modules {
         let name = module.file_name().to_string_lossy().into_owned();
         let file = File::open(module.path()).map_err(|error| format!("the module {name}: {error}"))?;
         match rustix::system::finit_module(&file, &CString::default(), 0) {
@@ -136,7 +139,7 @@ fn load_modules() -> Result<(), String> {
             Err(error) => return Err(format!("the module {name} cannot be loaded: {error}")),
         }
     }
-    Ok(())
+    Ok(modules.len())
 }
 
 /// SIOCSIFFLAGS: the device gets its address, 127.0.0.1, as it comes up (`inetdev_event()` of net/ipv4/devinet.c).
