@@ -90,8 +90,9 @@ pub(super) fn ask(
         for line in &lines[lines.len().saturating_sub(LINES_SHOWN)..] {
             say(&format!("console: {line}"));
         }
-        // The agent had asked KVM for guests: before that, a kernel that dies may have been given too little memory.
-        let is_finding = log::splat(&console).is_some() && console.contains(log::KVM_IS_UP);
+        // A kernel that dies before it is asked may have been given too little memory.
+        let is_finding =
+            console.split_once(log::ASKS_KVM).is_some_and(|(_, then)| log::splat(then).is_some());
         let error = anyhow::Error::from(error);
         if is_finding { error.context(Refuted) } else { error.context(Void) }
     })

@@ -16,8 +16,8 @@ const SPLATS: [&str; 9] = [
 /// What an emulated machine that gets little of its host's CPU says: noise.
 const NOISE: [&str; 6] = ["rcu", "soft lockup", "hard LOCKUP", "hung_task", "clocksource", "workqueue: "];
 
-/// What KVM says once it can make guests, in each of its modes.
-pub const KVM_IS_UP: &str = "mode initialized successfully";
+/// What the agent of an emulated host writes to its console before it asks KVM for anything.
+pub const ASKS_KVM: &str = "holdfast: KVM is asked for its guests";
 
 /// The first line of a kernel's log that tells of a bug, without its time stamp.
 #[must_use]

@@ -24,6 +24,7 @@ use super::rival::Rival;
 use super::task::Task;
 use super::trace::Tracer;
 use crate::kvm::claims::Claims;
+use crate::kvm::log::ASKS_KVM;
 use crate::kvm::mailbox::{self, CaseText, Mail, Part, Reply, Request, TEXT_MAX, Traced};
 use crate::qemu::command::{SLOT_SIZE, slot};
 
@@ -66,6 +67,7 @@ fn allow_many_files() {
 }
 
 fn serve_emulated() -> Result<()> {
+    say(ASKS_KVM);
     Agent::new(Emulated::open()?).serve()
 }
 

@@ -30,6 +30,8 @@ pub(super) struct OtherGuest {
     generation: u16,
     left: Box<Image>,
     found: Box<Image>,
+    /// What it does next is to store them.
+    has_loaded: bool,
 }
 
 impl OtherGuest {
@@ -73,15 +75,17 @@ impl OtherGuest {
             vm.set(reg::x(n as u64), value)?;
         }
         let left = Box::new(Image::ZERO);
-        Ok(Self { vm, memory, unit, generation: 1, left, found: Box::new(Image::ZERO) })
+        Ok(Self { vm, memory, unit, generation: 1, left, found: Box::new(Image::ZERO), has_loaded: false })
     }
 
-    /// Lets it store its registers, looks at them, and lets it load others.
+    /// Enters it once: it stores the registers that it was left with, which are looked at, or it loads others. Either takes
+    /// the CPU's.
     pub(super) fn round(&mut self, report: &mut Report) {
-        if self.ring() {
+        if !std::mem::take(&mut self.has_loaded) {
+            self.load();
+        } else if self.ring() {
             self.look(report);
         }
-        self.load();
     }
 
     /// Its vCPU.
@@ -104,7 +108,7 @@ impl OtherGuest {
     /// Lets it load registers, and leaves it with them.
     pub(super) fn load(&mut self) {
         self.give();
-        self.ring();
+        self.has_loaded = self.ring();
     }
 
     /// Looks at what it stored before it loaded any.
