@@ -66,13 +66,21 @@ pub const GRACE: Duration = Duration::from_secs(2);
 /// The same where a job has a limit of its own: whoever sets one knows how long the case takes.
 pub const GRACE_LIMITED: Duration = Duration::from_millis(500);
 
-/// How often a case is run anew that ran out of time while its machine had less than [`STARVED`] of it.
+/// How often a case is run anew that ran out of time while its machine had less than [`STARVED`] of it, or in which
+/// nothing happened of what was to disturb it.
 pub const STALLS: u32 = 2;
+
+/// How often that is done in a run because a disturbance did not happen.
+pub const REPEATS: u32 = 40;
 
 /// The part of its time that a machine must have been running, or running out of it says nothing about the guest:
 /// the host may have been busy, suspended or short of memory. A guest that waits for ever uses none either; it is
 /// found out by doing so every time.
 pub const STARVED: f64 = 0.5;
+
+/// The part that its threads must have run of the time that they were ready to. With two of QEMU's vCPUs spinning in each of
+/// two machines, on two CPUs, it is a half.
+pub const SHARE: f64 = 0.4;
 
 /// Points of a `timer` sweep that are sent as one job. A job in which no tick fell into a window is the last.
 pub const TIMER_CHUNK: u64 = 256;

@@ -201,6 +201,8 @@ struct Shared<'a> {
     machines: AtomicU32,
     /// Cases that ran out of time.
     timeouts: AtomicU32,
+    /// How often a case was to be run anew because it was not disturbed.
+    repeats: AtomicU32,
     /// What the host of a KVM has traced.
     kinds: Kinds,
 }
@@ -253,6 +255,7 @@ impl Runner {
             queue: Mutex::new(Queue::new(queued)),
             machines: AtomicU32::new(0),
             timeouts: AtomicU32::new(0),
+            repeats: AtomicU32::new(0),
             kinds: Kinds::default(),
         };
         thread::scope(|scope| {

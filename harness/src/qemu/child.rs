@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
+use super::share::CpuShare;
 use crate::limits;
 
 /// What came of waiting for a byte.
@@ -104,14 +105,9 @@ impl Child {
         }
     }
 
-    /// The CPU time that the process has used, in user and kernel mode; zero if the system does not tell.
-    pub(super) fn cpu_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap_or_default();
-        // proc_pid_stat(5): the second field is the name in parentheses, which may hold anything; utime and stime are
-        // the 14th and the 15th.
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace();
-        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-        Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    /// What its threads have had of the host's CPUs so far, but for those that have ended.
+    pub(super) fn cpu_share(&self) -> CpuShare {
+        CpuShare::of(self.process.id())
     }
 
     /// What the process wrote to standard error since the last call, up to [`limits::CONSOLE`] bytes of it.
@@ -239,11 +235,11 @@ mod tests {
             assert_eq!(receive(child, LONG), Received::Byte(b'x'));
         }
         let begun = Instant::now();
-        while busy.cpu_time() < Duration::from_millis(100) && begun.elapsed() < LONG {
+        while busy.cpu_share().ran < Duration::from_millis(100) && begun.elapsed() < LONG {
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert!(busy.cpu_time() >= Duration::from_millis(100));
-        assert!(idle.cpu_time() < Duration::from_millis(100));
+        assert!(busy.cpu_share().ran >= Duration::from_millis(100));
+        assert!(idle.cpu_share().ran < Duration::from_millis(100));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::Qemu;
 use super::child::{Child, Received};
 use super::command::{MachineConfig, RAM_BASE, RAM_SIZE};
+use super::share::CpuShare;
 use crate::memory::GuestMemory;
 
 /// The byte that starts a job. Its value says nothing; a printable one shows in a trace of the process.
@@ -123,10 +124,10 @@ impl Machine {
         }
     }
 
-    /// The CPU time that QEMU has used so far, to some ten milliseconds.
+    /// What QEMU has had of the host's CPUs so far.
     #[must_use]
-    pub fn cpu_time(&self) -> Duration {
-        self.child.cpu_time()
+    pub fn cpu_share(&self) -> CpuShare {
+        self.child.cpu_share()
     }
 
     /// What was written to the console since the last call: a stranger's bytes, bounded.

@@ -33,6 +33,9 @@ pub(super) enum Fate {
     Lost,
     /// It ran out of time without having run for most of it: no verdict over the guest, and a machine to get rid of.
     Starved,
+    /// It waits for the next job. What was to be done to the guest was not done in time, which may be otherwise another
+    /// time.
+    Undisturbed,
 }
 
 /// A failure of the harness in the midst of a case.
@@ -73,6 +76,10 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
     }
     if run.starved && verdict.state == State::Timeout && verdict.findings.is_empty() {
         run.fate = Fate::Starved;
+    }
+    let missed = verdict.state == State::Skip(skip::NOT_DISTURBED.to_owned());
+    if missed && job.sweep.is_none() && run.said.skipped.is_none() && shared.target.kvm().is_some() {
+        run.fate = Fate::Undisturbed;
     }
     let said = std::mem::take(&mut run.said);
     if verdict.state == State::Fail && verdict.why.is_empty() {
@@ -133,7 +140,7 @@ struct Run<'a> {
     /// What an agent said in words.
     said: CaseText,
     fate: Fate,
-    /// The last job ran out of wall time while the machine had hardly any of the host's CPU.
+    /// While the last job ran, the machine had too little of the host's CPUs to say anything by running out of time.
     starved: bool,
 }
 
@@ -174,10 +181,10 @@ impl Run<'_> {
         let launch =
             Launch { guest: &case.guest, program, sweep, fault: job.fault, budget_ticks: budget.ticks };
         let sent = target.prepare(self.machine.machine.memory(), &launch)?;
-        let (begun, cpu) = (Instant::now(), self.machine.machine.cpu_time());
+        let (begun, before) = (Instant::now(), self.machine.machine.cpu_share());
         let job_end = self.machine.machine.run(budget.timeout, shared.stop)?;
-        let used = self.machine.machine.cpu_time().saturating_sub(cpu);
-        self.starved = used < begun.elapsed().mul_f64(limits::STARVED);
+        let share = self.machine.machine.cpu_share().since(before);
+        self.starved = share.is_starved(begun.elapsed());
         if job_end != JobEnd::Answered {
             self.fate = Fate::Lost;
         }

@@ -70,15 +70,21 @@ pub(super) fn work(shared: &Shared<'_>, progress: &Sender<Progress>) {
             return;
         }
         let (result, fate) = case::run(shared, &planned.case, job, &mut machine);
-        let again = fate == Fate::Starved && lock(&shared.queue).again(index, config);
+        let repeats = match fate {
+            Fate::Starved => true,
+            // Where it is never done in time there is an end to it.
+            Fate::Undisturbed => shared.repeats.fetch_add(1, Ordering::Relaxed) < limits::REPEATS,
+            Fate::Reusable | Fate::Lost => false,
+        };
+        let again = repeats && lock(&shared.queue).again(index, config);
         if !again && result.state == State::Timeout {
             shared.timeouts.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(tolerance) = job.tolerance.as_ref().filter(|_| !again) {
-            tolerance.note(&result.state, fate != Fate::Reusable);
+            tolerance.note(&result.state, matches!(fate, Fate::Lost | Fate::Starved));
         }
         match fate {
-            Fate::Reusable => ready = Some(machine),
+            Fate::Reusable | Fate::Undisturbed => ready = Some(machine),
             Fate::Lost | Fate::Starved => {
                 drop(machine);
                 joined = None;

@@ -43,8 +43,7 @@ impl Case<'_> {
 
     /// When the case is over: the proof.
     pub(in crate::vmm) fn end_softirqs(&mut self) {
-        if self.softirqs.is_some_and(|softirqs| softirqs < ENOUGH) {
-            self.skip("hardly any softirq of the host used SIMD while the guest ran");
-        }
+        let happened = self.softirqs.is_some_and(|softirqs| softirqs >= ENOUGH);
+        self.job.disturbed += u64::from(happened);
     }
 }
