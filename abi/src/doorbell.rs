@@ -9,6 +9,11 @@ pub const ADDRESS: u64 = 0x0db0_0000;
 /// Size of the page in bytes.
 pub const SIZE: u64 = 0x1000;
 
+/// The doorbell by a call, where the target has that: SMC with this function in W0 (SMCCC, DEN0028: fast, 64 bits, a service of the
+/// silicon partner's, which is nobody's here), the register's offset in X1 and the value in X2. What a register reads, else
+/// 0, comes back in X0. SMC is UNDEFINED at EL0, and a guest hypervisor may trap that of its guest.
+pub const CALL: u32 = 0xc200_0003;
+
 /// Written: the case is over. The value is a [`crate::job::Status`].
 pub const END: u64 = 0x00;
 /// Written: be disturbed now. The value is a [`Disturbance`].

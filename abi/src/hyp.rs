@@ -97,6 +97,8 @@ pub mod flag {
     pub const RECURSES: u64 = 128;
     /// Write a trace event also for each single step.
     pub const TRACE_STEPS: u64 = 256;
+    /// The doorbell is rung by [`crate::doorbell::CALL`] as well.
+    pub const CALLS: u64 = 512;
 }
 
 macro_rules! switch {

@@ -39,6 +39,8 @@ pub mod flag {
     /// With [`WINDOW`]: a FP register is read behind its opening, which is an exit to the hypervisor, for the registers to be
     /// live when the instruction leaves.
     pub const LIVE: u8 = 2;
+    /// With [`super::Code::Doorbell`]: it is rung by [`crate::doorbell::CALL`], not by an access to its page.
+    pub const CALL: u8 = 4;
 }
 
 /// What an operation does.

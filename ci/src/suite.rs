@@ -33,13 +33,14 @@ const STRATEGIES: [&str; 4] = [
 ];
 
 /// What else the suite runs on, as arguments of `holdfast run`.
-const RUNS: [&[&str]; 11] = [
+const RUNS: [&[&str]; 12] = [
     &["--target", "bare"],
     // The architecture leaves open what becomes of the bits above a smaller vector length.
     &["--set", "upper=keep"],
     &["--set", "upper=zero"],
     &["--set", "upper=random"],
     &["--depth", "2"],
+    &["--doorbell", "smc"],
     // A world switch after every instruction of every transition.
     &["--sweep", "step-all"],
     &["--sweep", "step-all", "--set", "nested=put-load"],

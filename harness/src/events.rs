@@ -57,6 +57,9 @@ pub struct Environment {
     pub strategy: Vec<String>,
     /// Copies of the reference hypervisor below the payload; 0 on targets without one.
     pub depth: u32,
+    /// How the payload rang, where that is not by MMIO.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doorbell: Option<String>,
     /// The sweep that the command line asked for, for every case.
     pub sweep: Option<String>,
     /// The disturbance at each sweep point that the command line asked for.

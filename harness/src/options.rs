@@ -6,6 +6,8 @@ use abi::doorbell::{Disturbance, Sweep};
 use abi::fault::Fault;
 use abi::hyp::{Nested, Restore, Upper};
 
+use model::machine::Doorbell;
+
 use crate::kvm::boot::Host;
 
 /// What runs the payload.
@@ -145,6 +147,8 @@ pub struct Options {
     pub host: Option<Host>,
     /// How many copies of the reference hypervisor lie below the payload, from 1.
     pub depth: u32,
+    /// How the payload rings for disturbances and checks.
+    pub doorbell: Doorbell,
     /// Sweeps every case in this way, whatever its file says; `None` leaves it to the file.
     pub sweep: Option<Sweep>,
     /// What a sweep commits at each point, whatever the file says.
@@ -170,6 +174,7 @@ impl Default for Options {
             strategy: Strategy::default(),
             host: None,
             depth: 1,
+            doorbell: Doorbell::default(),
             sweep: None,
             disturbance: None,
             fault: None,

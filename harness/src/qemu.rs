@@ -5,6 +5,7 @@ pub mod command;
 pub mod machine;
 pub mod monitor;
 pub mod provision;
+pub mod share;
 
 use std::env;
 use std::ffi::OsString;

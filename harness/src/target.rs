@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use abi::doorbell::Sweep;
-use model::machine::{IrqSource, Machine, QemuCpu, Unavailable};
+use model::machine::{Doorbell, IrqSource, Machine, QemuCpu, Unavailable};
 use model::scenario::step::{Cpu, GuestSpec};
 
 use crate::image::{Image, ImageError, embedded};
@@ -51,6 +51,8 @@ pub struct TargetConfig {
     pub preempt_ticks: u64,
     /// Time passes by instructions, also for cases that do not need it.
     pub icount: bool,
+    /// How the payload rings.
+    pub doorbell: Doorbell,
     /// The emulated host of `kvm-qemu`.
     pub host: Option<Host>,
 }
@@ -70,6 +72,7 @@ impl TargetConfig {
             demand_map: false,
             preempt_ticks: 0,
             icount: false,
+            doorbell: options.doorbell,
             host: options.host.clone(),
         }
     }
@@ -214,7 +217,7 @@ impl Target {
             // `max` has FEAT_S1PIE and not FEAT_S1POE in every version so far.
             poe: false,
         };
-        match self.config.kind {
+        let machine = match self.config.kind {
             TargetKind::Bare => Machine::bare(&cpu, guest),
             TargetKind::Kvm | TargetKind::KvmQemu => self.kvm.as_ref().map_or_else(
                 || Err(Unavailable { code: abi::skip::NO_HOOK, why: "there is no KVM".to_owned() }),
@@ -230,7 +233,28 @@ impl Target {
                 }
                 machine
             }),
-        }
+        };
+        machine.and_then(|mut machine| {
+            if machine.hooks.doorbell.is_some() {
+                machine.hooks.doorbell = Some(self.doorbell(&machine)?);
+            }
+            Ok(machine)
+        })
+    }
+
+    /// How the doorbell is rung.
+    fn doorbell(&self, machine: &Machine) -> Result<Doorbell, Unavailable> {
+        let why = match self.config.doorbell {
+            Doorbell::Smc if self.config.depth > 1 => {
+                "a call ends at the hypervisor next below, not at the outermost"
+            }
+            // It came with calls by SMC.
+            Doorbell::Smc if self.kvm.is_some() && !machine.hooks.suspend => {
+                "the kernel forwards no SMCCC calls"
+            }
+            way => return Ok(way),
+        };
+        Err(Unavailable { code: abi::skip::NO_DOORBELL, why: why.to_owned() })
     }
 
     /// The guest that a case gets instead of the one that it asks for, where this target has none like that and the case

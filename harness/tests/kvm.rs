@@ -20,6 +20,7 @@ use harness::runner::{self, Plan, Planned, Runner, Sweeping, Work, plan};
 use harness::suite::{Suite, select};
 use harness::target::{Kvm, Target, TargetConfig};
 use machines::{alone, machines};
+use model::machine::Doorbell;
 use model::scenario::Case;
 use rustix::process::{Signal, kill_process};
 
@@ -76,7 +77,7 @@ struct Booted {
 }
 
 /// Boots the kernel, if one can be had.
-fn boot(mode: KvmMode) -> Option<Booted> {
+fn boot(mode: KvmMode, doorbell: Doorbell) -> Option<Booted> {
     let qemu = qemu::find(&qemu::Settings::from_env(), &mut |text| eprintln!("{text}")).expect("a QEMU");
     let spec: KernelSpec = KERNEL.parse().expect("a kernel's name");
     let kernel = match kernel::find(&spec, &kernel::Settings::from_env(), &mut |text| eprintln!("{text}")) {
@@ -88,7 +89,7 @@ fn boot(mode: KvmMode) -> Option<Booted> {
         Err(error) => panic!("{error}"),
     };
     let host = Host { spec, kernel, mode, cpus: 2, sve_max: 2048, cmdline: String::new() };
-    let options = Options { target: TargetKind::KvmQemu, host: Some(host), ..Options::default() };
+    let options = Options { target: TargetKind::KvmQemu, host: Some(host), doorbell, ..Options::default() };
     let target = Target::new(TargetConfig::new(&options), qemu.version()).expect("a target");
     let machine = runner::ask(&target, &qemu, &AtomicBool::new(false))
         .unwrap_or_else(|error| panic!("{error}\n{}", error.console()));
@@ -132,7 +133,7 @@ fn cases(filters: &[&str]) -> Vec<Arc<Case>> {
 #[test]
 fn a_real_kernel_passes() {
     let _alone = alone();
-    let Some(booted) = boot(KvmMode::Nested) else { return };
+    let Some(booted) = boot(KvmMode::Nested, Doorbell::Mmio) else { return };
     let cases = cases(&FILTERS);
     let nested: usize = cases.iter().filter(|case| case.guest.l1.is_some()).count();
     let (_, results, bad) = run(booted, &cases, Options::default().workers, tamper, |_| ());
@@ -143,11 +144,11 @@ fn a_real_kernel_passes() {
     assert!(nested >= CASES / 2, "only {nested} cases have an EL2");
 }
 
-/// In VHE mode, where the host's clock has to be brought back.
+/// In VHE mode, where the host's clock has to be brought back. The guest rings by calls.
 #[test]
 fn a_killed_host_goes_on_where_it_was_saved() {
     let _alone = alone();
-    let Some(booted) = boot(KvmMode::Vhe) else { return };
+    let Some(booted) = boot(KvmMode::Vhe, Doorbell::Smc) else { return };
     let cases = cases(&["preserve::v_over_disturb", "preserve::moved", "reset::state_is_gone"]);
     let mut killed = 0;
     let (runner, results, bad) = run(

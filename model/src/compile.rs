@@ -16,7 +16,7 @@ mod registers;
 mod stub;
 
 use abi::doorbell;
-use abi::op::{Code, Op, Waiting};
+use abi::op::{self, Code, Op, Waiting};
 use abi::place::Place;
 use abi::skip;
 
@@ -26,7 +26,7 @@ pub use program::{
     Transition,
 };
 
-use crate::machine::{IrqSource, Machine};
+use crate::machine::{Doorbell, IrqSource, Machine};
 use crate::oracle::controls::Controls;
 use crate::oracle::exceptions::{Pending, taken};
 use crate::oracle::file::{Effect, RegisterFile};
@@ -179,7 +179,7 @@ impl<'a> Compiler<'a> {
         if self.machine.features.el2 != self.guest.l1 {
             return Err(skip(skip::NO_EL2, "the machine has no EL2 of the kind that the guest asks for"));
         }
-        if self.sweep.is_some() && !self.machine.hooks.doorbell {
+        if self.sweep.is_some() && self.machine.hooks.doorbell.is_none() {
             return Err(skip(skip::NO_DOORBELL, "a sweep needs a doorbell"));
         }
         if let Some(sweep) = self.sweep {
@@ -248,7 +248,7 @@ impl<'a> Compiler<'a> {
         self.need_doorbell()?;
         self.need_disturbance(disturbance)?;
         self.needs.disturbances += 1;
-        self.emit(Code::Doorbell, [register, disturbance as u64, self.waiting(disturbance) as u64, 0, 0]);
+        self.ring([register, disturbance as u64, self.waiting(disturbance) as u64, 0, 0]);
         Ok(())
     }
 
@@ -294,6 +294,11 @@ impl<'a> Compiler<'a> {
         let image = match check {
             doorbell::Check::Values => self.known_image()?,
             doorbell::Check::Write => self.image_from_outside()?,
+            // As in a disturbance, what is asked for has to happen: the monitor tells when the case is over.
+            doorbell::Check::HostSimd => {
+                self.needs.disturbances += 1;
+                0
+            }
             doorbell::Check::Arrival => {
                 self.stops_at_arrival = true;
                 self.needs.disturbances += 1;
@@ -302,7 +307,7 @@ impl<'a> Compiler<'a> {
             }
             _ => 0,
         };
-        self.emit(Code::Doorbell, [doorbell::CHECK, check as u64 | u64::from(image) << 8, 0, 0, 0]);
+        self.ring([doorbell::CHECK, check as u64 | u64::from(image) << 8, 0, 0, 0]);
         Ok(())
     }
 
@@ -316,11 +321,17 @@ impl<'a> Compiler<'a> {
     }
 
     fn need_doorbell(&mut self) -> Result<(), CompileError> {
-        if !self.machine.hooks.doorbell {
+        if self.machine.hooks.doorbell.is_none() {
             return Err(skip(skip::NO_DOORBELL, "the target answers no doorbell"));
         }
         self.needs.doorbell = true;
         Ok(())
+    }
+
+    /// Rings the doorbell, in the target's way from here.
+    fn ring(&mut self, arg: [u64; 5]) {
+        let calls = self.machine.hooks.doorbell == Some(Doorbell::Smc) && self.smc_gets_through();
+        self.emit_with_data(Code::Doorbell, arg, if calls { op::flag::CALL } else { 0 }, 0, 0);
     }
 
     fn pend(&mut self, interrupt: Interrupt) -> Result<(), CompileError> {

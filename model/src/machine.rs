@@ -132,8 +132,8 @@ pub enum FpReset {
 /// What a target can be asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Hooks {
-    /// It answers the doorbell.
-    pub doorbell: bool,
+    /// How it is rung for, if it answers the doorbell.
+    pub doorbell: Option<Doorbell>,
     /// What it can be asked to do to the vCPU.
     pub disturbances: &'static [Disturbance],
     /// What its virtual machine monitor can be asked for.
@@ -150,6 +150,36 @@ pub struct Hooks {
     pub suspend: bool,
     /// HCR_EL2.TSC traps SMC. Without EL3 the manual leaves that open.
     pub tsc: bool,
+}
+
+/// How the payload rings for a disturbance or a check.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Doorbell {
+    /// By an access to a page where there is no memory.
+    #[default]
+    Mmio,
+    /// By a call ([`abi::doorbell::CALL`]) from where an SMC gets through, else by an access.
+    Smc,
+}
+
+impl Doorbell {
+    /// Every way.
+    pub const ALL: [Self; 2] = [Self::Mmio, Self::Smc];
+
+    /// The name on the command line and in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mmio => "mmio",
+            Self::Smc => "smc",
+        }
+    }
+
+    /// The way with this name, if there is one.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|way| way.name() == name)
+    }
 }
 
 /// Where the payload's interrupts come from.
@@ -299,7 +329,7 @@ impl Machine {
         let mut machine = Self::qemu(cpu, guest)?;
         machine.features.sme = cpu.sme;
         machine.hooks = Hooks {
-            doorbell: false,
+            doorbell: None,
             disturbances: &[],
             checks: &[],
             irq: IrqSource::Gic,
@@ -380,7 +410,7 @@ impl Machine {
             fp_reset: FpReset::Zero,
             zcr_reset: 0,
             hooks: Hooks {
-                doorbell: true,
+                doorbell: Some(Doorbell::Mmio),
                 disturbances: &Disturbance::ALL,
                 checks: Check::ALL,
                 irq: if claimed.gic { IrqSource::Line } else { IrqSource::Doorbell },
@@ -431,7 +461,7 @@ impl Machine {
             fp_reset: FpReset::Zero,
             zcr_reset: 0,
             hooks: Hooks {
-                doorbell: true,
+                doorbell: Some(Doorbell::Mmio),
                 // There is one CPU, and no interface to take a vCPU's registers by.
                 disturbances: &[
                     Disturbance::Clobber,

@@ -30,6 +30,14 @@ impl Hyp {
         true
     }
 
+    /// The same by a call ([`doorbell::CALL`]): register and value are in X1 and X2. The answer is for X0. An offset that is none
+    /// is as an unknown function.
+    pub fn doorbell_call(&mut self) -> Option<u64> {
+        let [_, offset, value, ..] = self.vcpu.frame.x;
+        self.job.counters.doorbells += 1;
+        self.doorbell_read(offset).or_else(|| self.doorbell_write(offset, value))
+    }
+
     fn doorbell_read(&mut self, offset: u64) -> Option<u64> {
         match offset {
             doorbell::SWEEP_END => Some(self.sweep_end()),

@@ -99,6 +99,14 @@ pub fn wfi() {
     unsafe { asm!("wfi", options(nostack)) };
 }
 
+/// Makes a call by SMC, with two arguments (SMCCC 1.1: X4 on are kept). Returns X0.
+pub fn call(function: u32, first: u64, second: u64) -> u64 {
+    let mut x0 = u64::from(function);
+    // SAFETY: the FP registers are kept as well, without the hint that they are not in use (SMCCC 1.3).
+    unsafe { asm!("smc #0", inout("x0") x0, inout("x1") first => _, inout("x2") second => _, out("x3") _) };
+    x0
+}
+
 /// Goes from EL0 to the level above, for good: its arrival handler finds the case over.
 pub fn up_from_el0() -> ! {
     // SAFETY: whoever takes the exception does not come back.

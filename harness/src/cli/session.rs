@@ -171,6 +171,8 @@ pub(super) fn environment(
             Vec::new()
         },
         depth: if has_hypervisor { options.depth } else { 0 },
+        doorbell: (options.doorbell != model::machine::Doorbell::default())
+            .then(|| options.doorbell.name().to_owned()),
         sweep: options.sweep.map(|sweep| sweep.name().to_owned()),
         disturbance: options.disturbance.map(|what| what.name().to_owned()),
         fault: options.fault.map(|fault| fault.name().to_owned()),

@@ -23,6 +23,9 @@ impl Environment {
         if self.depth > 1 {
             option("depth", &self.depth.to_string());
         }
+        if let Some(doorbell) = &self.doorbell {
+            option("doorbell", doorbell);
+        }
         if let Some(sweep) = &self.sweep {
             option("sweep", sweep);
         }
@@ -56,12 +59,13 @@ mod tests {
             target: "reference".into(),
             strategy: vec!["restore=lazy".into(), "nested=put-load".into()],
             depth: 2,
+            doorbell: Some("smc".into()),
             fault: Some("nv-reload-old".into()),
             ..Environment::default()
         };
         assert_eq!(
             environment.again("nested::eret_keeps_z[vl=max]"),
-            "cargo holdfast run --set nested=put-load --depth 2 --fault nv-reload-old \
+            "cargo holdfast run --set nested=put-load --depth 2 --doorbell smc --fault nv-reload-old \
              'nested::eret_keeps_z[vl=max]'"
         );
     }

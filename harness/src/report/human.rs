@@ -71,6 +71,7 @@ impl<W: Write> Human<W> {
         if environment.depth > 1 {
             words.push(format!("depth {}", environment.depth));
         }
+        words.extend(environment.doorbell.iter().map(|way| format!("doorbell {way}")));
         words.extend(environment.sweep.iter().map(|sweep| format!("sweep {sweep}")));
         words.extend(environment.disturbance.iter().map(|disturbance| format!("disturb {disturbance}")));
         words.extend(environment.fault.iter().map(|fault| format!("fault {fault}")));

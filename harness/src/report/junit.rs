@@ -38,6 +38,9 @@ impl<W: Write> Junit<W> {
             if let Some(fault) = &self.environment.fault {
                 suite.add_property(("fault", fault.as_str()));
             }
+            if let Some(doorbell) = &self.environment.doorbell {
+                suite.add_property(("doorbell", doorbell.as_str()));
+            }
             if let Some(sweep) = &self.environment.sweep {
                 suite.add_property(("sweep", sweep.as_str()));
             }

@@ -7,6 +7,7 @@ use abi::fault::Fault;
 use abi::hyp::{self, HypJob};
 use abi::job::{self, JobHeader};
 use model::compile::Program;
+use model::machine::Doorbell;
 use model::scenario::step::{GuestSpec, L1Mode};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
@@ -146,7 +147,7 @@ impl Target {
             sweep_ring_offset,
             ring_len,
             home: u32::from(program.home as u8),
-            doorbell: if program.machine.hooks.doorbell { doorbell::ADDRESS } else { 0 },
+            doorbell: if program.machine.hooks.doorbell.is_some() { doorbell::ADDRESS } else { 0 },
             sweep: launch.sweep.map_or(Sweep::Off, |sweep| sweep.kind) as u64,
             sweep_first: launch.sweep.map_or(0, |sweep| sweep.first),
             sweep_end: launch.sweep.map_or(0, |sweep| sweep.end),
@@ -176,6 +177,7 @@ impl Target {
         set(hyp::flag::TRACE, config.trace);
         set(hyp::flag::TRACE_STEPS, config.trace_steps);
         set(hyp::flag::DEMAND_MAP, config.demand_map);
+        set(hyp::flag::CALLS, launch.program.machine.hooks.doorbell == Some(Doorbell::Smc));
         set(hyp::flag::FPMR, launch.program.machine.features.fpmr);
         // The limit is the innermost one's to set: then it differs from that of the hypervisor below.
         let vl_max = match (innermost, guest.sve) {

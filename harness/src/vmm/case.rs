@@ -9,8 +9,8 @@ use abi::hyp::{End, HypJob, flag};
 use abi::job::{self, JobHeader, irq_source};
 use arch::host::Call;
 use kvm_bindings::{
-    KVM_ARM_DEV_EL1_VTIMER, KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
-    KVM_EXIT_MMIO, KVM_EXIT_SYSTEM_EVENT, kvm_guest_debug,
+    KVM_ARM_DEV_EL1_VTIMER, KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HYPERCALL, KVM_EXIT_INTERNAL_ERROR,
+    KVM_EXIT_INTR, KVM_EXIT_MMIO, KVM_EXIT_SYSTEM_EVENT, kvm_guest_debug,
 };
 use kvm_ioctls::Kvm;
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
@@ -36,6 +36,8 @@ enum Exit {
     Write(u64, u64),
     /// An MMIO read: address.
     Read(u64),
+    /// A call of the doorbell.
+    Call,
     /// A single step, or a hardware breakpoint: the vCPU is between two instructions.
     Step,
     /// A BRK of the guest's own, not executed.
@@ -118,6 +120,7 @@ fn kind(job: &HypJob, flags: u32, claims: &Claims) -> Kind {
         sme: false,
         without_pauth: claimed.is_some_and(|claimed| claimed.pauth_is_broken),
         without_tcr2: claimed.is_some_and(|claimed| claimed.tcr2_is_broken),
+        calls: job.flags & flag::CALLS != 0,
         second: has_second,
     }
 }
@@ -202,6 +205,7 @@ impl Case<'_> {
             match self.enter() {
                 Exit::Write(address, value) => self.write(address, value)?,
                 Exit::Read(address) => self.read(address),
+                Exit::Call => self.called()?,
                 Exit::Step => self.stepped()?,
                 Exit::Breakpoint => self.debug(kvm_guest_debug::default())?,
                 Exit::Signal if self.is_late() => self.end(End::Budget, 0),
@@ -269,6 +273,15 @@ impl Case<'_> {
                     Exit::Read(mmio.phys_addr)
                 } else {
                     Exit::Write(mmio.phys_addr, u64::from_le_bytes(mmio.data))
+                }
+            }
+            KVM_EXIT_HYPERCALL => {
+                // SAFETY: as above.
+                let call = unsafe { run.__bindgen_anon_1.hypercall };
+                if call.nr == u64::from(doorbell::CALL) {
+                    Exit::Call
+                } else {
+                    Exit::Other(End::UnknownExit, call.nr)
                 }
             }
             KVM_EXIT_DEBUG => {
@@ -342,23 +355,42 @@ impl Case<'_> {
 
     fn read(&mut self, address: u64) {
         self.job.counters.doorbells += 1;
-        let answer = match doorbell_offset(address) {
-            Some(doorbell::SWEEP_END) => self.sweep.end(),
+        match doorbell_offset(address).and_then(|offset| self.answer(offset)) {
+            // Writing a member of a union of plain data is safe; the reason says that this one is in force.
+            Some(answer) => {
+                self.vm.vcpu.get_kvm_run().__bindgen_anon_1.mmio.data = answer.to_le_bytes();
+            }
+            None => self.end(End::WildAccess, address),
+        }
+    }
+
+    /// What a register of the doorbell reads, if it can be read.
+    fn answer(&mut self, offset: u64) -> Option<u64> {
+        match offset {
+            doorbell::SWEEP_END => Some(self.sweep.end()),
             // The first that a payload does at its end.
-            Some(doorbell::DISTURBED) => {
+            doorbell::DISTURBED => {
                 if let Some(tracer) = self.tracer {
                     tracer.stop_at_end();
                 }
-                self.job.disturbed
+                Some(self.job.disturbed)
             }
-            Some(doorbell::PENDING) => self.rounds(),
-            _ => {
-                self.end(End::WildAccess, address);
-                return;
-            }
-        };
-        // Writing a member of a union of plain data is safe; the reason says that this one is in force.
-        self.vm.vcpu.get_kvm_run().__bindgen_anon_1.mmio.data = answer.to_le_bytes();
+            doorbell::PENDING => Some(self.rounds()),
+            _ => None,
+        }
+    }
+
+    /// The doorbell was rung by a call: register and value are in X1 and X2, the answer is for X0. PC is behind it already
+    /// (Documentation/virt/kvm/api.rst, KVM_EXIT_HYPERCALL).
+    fn called(&mut self) -> Result<(), VmError> {
+        let (offset, value) = (self.vm.get(reg::x(1))?, self.vm.get(reg::x(2))?);
+        if let Some(answer) = self.answer(offset) {
+            self.job.counters.doorbells += 1;
+            return self.vm.set(reg::x(0), answer);
+        }
+        // Before anything happens: who takes the vCPU over takes its registers as they are.
+        self.vm.set(reg::x(0), 0)?;
+        self.write(doorbell::ADDRESS.saturating_add(offset), value)
     }
 
     /// An instruction was executed in an open window.

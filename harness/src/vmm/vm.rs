@@ -3,9 +3,12 @@
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, IntoRawFd as _};
 
+use abi::doorbell;
 use kvm_bindings::{
     KVM_ARM_VCPU_HAS_EL2, KVM_ARM_VCPU_HAS_EL2_E2H0, KVM_ARM_VCPU_PSCI_0_2, KVM_ARM_VCPU_PTRAUTH_ADDRESS,
-    KVM_ARM_VCPU_PTRAUTH_GENERIC, KVM_ARM_VCPU_SVE, kvm_userspace_memory_region, kvm_vcpu_init,
+    KVM_ARM_VCPU_PTRAUTH_GENERIC, KVM_ARM_VCPU_SVE, KVM_ARM_VM_SMCCC_CTRL, KVM_ARM_VM_SMCCC_FILTER,
+    kvm_device_attr, kvm_smccc_filter, kvm_smccc_filter_action_KVM_SMCCC_FILTER_FWD_TO_USER as FORWARD,
+    kvm_userspace_memory_region, kvm_vcpu_init,
 };
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 use vm_memory::{Address as _, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _};
@@ -49,6 +52,8 @@ pub(super) struct Kind {
     pub(super) without_pauth: bool,
     /// The guest has no TCR2_EL1, nor what needs it, whatever KVM offers.
     pub(super) without_tcr2: bool,
+    /// Calls of the doorbell ([`doorbell::CALL`]) come to the monitor.
+    pub(super) calls: bool,
     /// The VM has a second vCPU, with the lengths of the first (rule P-57).
     pub(super) second: bool,
 }
@@ -103,6 +108,9 @@ impl Vm {
         }
         if kind.vq_max > 0 {
             limit_lengths(&vm.vcpu, kind.vq_max)?;
+        }
+        if kind.calls {
+            forward_calls(&vm.fd, doorbell::CALL, 1)?;
         }
         if kind.second {
             // Before the GIC, which is made for the vCPUs that there are.
@@ -162,6 +170,19 @@ impl Vm {
         self.vcpu.vcpu_init(&self.init).map_err(failed("KVM_ARM_VCPU_INIT"))?;
         self.set(reg::PC, entry)
     }
+}
+
+/// Has `count` SMCCC functions from `base` on forwarded to the monitor (Documentation/virt/kvm/devices/vm.rst,
+/// KVM_ARM_VM_SMCCC_FILTER), before any vCPU of the VM has run.
+pub(super) fn forward_calls(vm: &VmFd, base: u32, count: u32) -> Result<(), VmError> {
+    let filter = kvm_smccc_filter { base, nr_functions: count, action: FORWARD as u8, ..Default::default() };
+    let attribute = kvm_device_attr {
+        group: KVM_ARM_VM_SMCCC_CTRL,
+        attr: u64::from(KVM_ARM_VM_SMCCC_FILTER),
+        addr: (&raw const filter).expose_provenance() as u64,
+        ..Default::default()
+    };
+    vm.set_device_attr(&attribute).map_err(failed("KVM_SET_DEVICE_ATTR(KVM_ARM_VM_SMCCC_FILTER)"))
 }
 
 /// Takes the lengths above `vq_max` from a vCPU, and finalizes its SVE.

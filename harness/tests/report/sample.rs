@@ -69,6 +69,7 @@ pub(crate) fn kvm_log() -> Log {
     let environment = Environment {
         target: "kvm-qemu".into(),
         strategy: Vec::new(),
+        doorbell: None,
         depth: 0,
         fault: None,
         kernel: Some(kernel),
@@ -117,6 +118,7 @@ fn environment(planned: usize) -> Environment {
         target: "reference".into(),
         strategy: vec!["restore=lazy".into(), "nested=elide".into(), "upper=cpu".into()],
         depth: 1,
+        doorbell: None,
         sweep: None,
         disturbance: None,
         fault: Some("nv-reload-old".into()),

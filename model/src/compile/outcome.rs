@@ -115,13 +115,22 @@ impl Compiler<'_> {
         }
     }
 
+    /// Whether L1 traps an SMC of this place, if the machine lets it.
+    fn traps_smc(&self) -> bool {
+        matches!(self.place, Place::L2 | Place::L2b) && self.controls.hcr(hcr::TSC)
+    }
+
+    /// Whether a call by SMC gets from here to whom L1 has above it.
+    pub(super) fn smc_gets_through(&self) -> bool {
+        el_of(self.place) != El::El0 && !self.traps_smc()
+    }
+
     fn smc(&self, call: Call) -> Result<Outcome, CompileError> {
         let place = self.place;
         if el_of(place) == El::El0 {
             return Ok(Outcome::Exception(Cause::Trap(undefined(place)), None));
         }
-        let trapped = matches!(place, Place::L2 | Place::L2b) && self.controls.hcr(hcr::TSC);
-        match (trapped, self.machine.hooks) {
+        match (self.traps_smc(), self.machine.hooks) {
             (true, hooks) if hooks.tsc => {
                 Ok(Outcome::Exception(Cause::SmcTrapped(call_immediate(call)), None))
             }

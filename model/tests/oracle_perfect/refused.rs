@@ -47,7 +47,7 @@ fn scenarios_that_make_no_sense() {
 fn cases_that_a_machine_cannot_run() {
     let guest = guest(VHE);
     let mut machine = machine(&guest);
-    machine.hooks.doorbell = false;
+    machine.hooks.doorbell = None;
     let skipped = |text: &str, machine: &Machine| match compile_steps(&guest, &steps(text), machine, None) {
         Err(CompileError::Skip { code, .. }) => code,
         other => panic!("{:?}", other.map(|program| program.ops.len())),

@@ -15,6 +15,7 @@ mod function {
     pub(super) const CPU_SUSPEND_64: u64 = 0xc400_0001;
     pub(super) const SYSTEM_OFF: u64 = 0x8400_0008;
     pub(super) const SMCCC_VERSION: u64 = 0x8000_0000;
+    pub(super) const DOORBELL: u64 = abi::doorbell::CALL as u64;
 }
 
 /// PSCI 1.1.
@@ -56,6 +57,7 @@ impl Hyp {
                 self.vcpu_load();
                 0
             }
+            function::DOORBELL if self.config.outermost() => self.doorbell_call().unwrap_or(NOT_SUPPORTED),
             function::SYSTEM_OFF => return self.end(End::Idle, 0),
             _ => NOT_SUPPORTED,
         };

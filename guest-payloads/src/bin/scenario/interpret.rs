@@ -2,7 +2,7 @@
 
 use abi::doorbell;
 use abi::job::{Status, flag};
-use abi::op::{Code, Hole, Op, RDVL, TICKS, Waiting};
+use abi::op::{self, Code, Hole, Op, RDVL, TICKS, Waiting};
 use abi::place::Place;
 use abi::record::{Kind, RegisterValue};
 use abi::sysreg::SysReg;
@@ -38,7 +38,7 @@ fn step(op: &Op, index: u64, place: Place) -> Result<(), Status> {
             ring::write(Kind::Register, index, place, RegisterValue { reg: first, value })?;
         }
         Code::Go => depart::go(op, index, place)?,
-        Code::Doorbell => ring_doorbell(first, second, third)?,
+        Code::Doorbell => ring_doorbell(Doorbell::of(op)?, first, second, third)?,
         Code::Pend => irq::pend(first)?,
         Code::Churn => fp::churn(op)?,
         Code::Map => map(first, second, place)?,
@@ -51,7 +51,7 @@ fn step(op: &Op, index: u64, place: Place) -> Result<(), Status> {
         Code::RoundTrips => return Err(Status::BadJob),
         Code::Fired => {
             irq::await_timer();
-            await_disturbance(Waiting::Leaves)?;
+            await_disturbance(Doorbell::page()?, Waiting::Leaves)?;
         }
         Code::ReadVl => {
             let value = fp_registers::vector_length();
@@ -65,25 +65,62 @@ fn end_of_pass(place: Place) -> Status {
     if job::home() == Some(place) { sweep::end_of_pass(place) } else { Status::BadJob }
 }
 
-fn ring_doorbell(offset: u64, value: u64, waiting: u64) -> Result<(), Status> {
-    let page = job::doorbell().ok_or(Status::BadJob)?;
+/// How a place rings the doorbell.
+#[derive(Clone, Copy)]
+enum Doorbell {
+    /// By an access to the page at this address.
+    Page(u64),
+    /// By a call.
+    Call,
+}
+
+impl Doorbell {
+    /// As the operation has it.
+    fn of(op: &Op) -> Result<Self, Status> {
+        if op.flags & op::flag::CALL != 0 { Ok(Self::Call) } else { Self::page() }
+    }
+
+    fn page() -> Result<Self, Status> {
+        job::doorbell().map(Self::Page).ok_or(Status::BadJob)
+    }
+
+    fn write(self, register: u64, value: u64) {
+        match self {
+            // SAFETY: the doorbell is mapped at every place and is not memory.
+            Self::Page(page) => unsafe { control::mmio_write(page + register, value) },
+            Self::Call => {
+                control::call(doorbell::CALL, register, value);
+            }
+        }
+    }
+
+    fn read(self, register: u64) -> u64 {
+        match self {
+            // SAFETY: as above.
+            Self::Page(page) => unsafe { control::mmio_read(page + register) },
+            Self::Call => control::call(doorbell::CALL, register, 0),
+        }
+    }
+}
+
+fn ring_doorbell(doorbell: Doorbell, offset: u64, value: u64, waiting: u64) -> Result<(), Status> {
     if offset >= doorbell::SIZE || !offset.is_multiple_of(8) {
         return Err(Status::BadJob);
     }
-    // SAFETY: the doorbell is mapped at every place and is not memory.
-    unsafe { control::mmio_write(page + offset, value) };
+    doorbell.write(offset, value);
     if offset == doorbell::DISTURB {
-        await_disturbance(Waiting::from_u64(waiting).ok_or(Status::BadJob)?)?;
+        await_disturbance(doorbell, Waiting::from_u64(waiting).ok_or(Status::BadJob)?)?;
     }
     Ok(())
 }
 
 /// Passes time until the disturbance that was asked for has happened, where that takes any.
-fn await_disturbance(waiting: Waiting) -> Result<(), Status> {
-    let Some(page) = job::doorbell().filter(|_| job::has(flag::PATIENT)) else { return Ok(()) };
+fn await_disturbance(doorbell: Doorbell, waiting: Waiting) -> Result<(), Status> {
+    if !job::has(flag::PATIENT) {
+        return Ok(());
+    }
     loop {
-        // SAFETY: the doorbell is mapped at every place and is not memory.
-        let rounds = unsafe { control::mmio_read(page + doorbell::PENDING) };
+        let rounds = doorbell.read(doorbell::PENDING);
         if rounds == 0 {
             break;
         }

@@ -3,6 +3,7 @@
 use abi::doorbell::{Disturbance, Sweep};
 use abi::fault::Fault;
 use clap::Args;
+use model::machine::Doorbell;
 
 use super::values;
 use crate::kernel::{Kernel, KernelSpec};
@@ -24,6 +25,10 @@ pub(in crate::cli) struct TargetArgs {
     /// Copies of the reference hypervisor below the payload
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) depth: u32,
+    /// How the payload asks for disturbances: by an access to a page without memory, or by an SMCCC call, which KVM has
+    /// forwarded since Linux 6.4
+    #[arg(long, value_name = "WAY", default_value = "mmio", value_parser = values::doorbell())]
+    pub(in crate::cli) doorbell: Doorbell,
     /// Sweep every case in this way, whatever its file says
     #[arg(long, value_name = "KIND", value_parser = values::sweep())]
     pub(in crate::cli) sweep: Option<Sweep>,
@@ -111,6 +116,7 @@ impl TargetArgs {
             strategy,
             host: None,
             depth: self.depth,
+            doorbell: self.doorbell,
             sweep: self.sweep,
             disturbance: self.disturb,
             fault,

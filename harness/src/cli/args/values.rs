@@ -4,6 +4,7 @@ use abi::doorbell::{Disturbance, Sweep};
 use abi::fault::Fault;
 use abi::hyp::{Nested, Restore};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use model::machine::Doorbell;
 
 use crate::debian;
 use crate::kvm::boot::KvmMode;
@@ -19,6 +20,11 @@ const SWEEPS: [Sweep; 4] = [Sweep::Off, Sweep::StepAll, Sweep::StepEach, Sweep::
 pub(super) fn sweep() -> impl TypedValueParser<Value = Sweep> {
     PossibleValuesParser::new(SWEEPS.map(Sweep::name))
         .try_map(|name| SWEEPS.into_iter().find(|sweep| sweep.name() == name).ok_or("no such sweep"))
+}
+
+pub(super) fn doorbell() -> impl TypedValueParser<Value = Doorbell> {
+    PossibleValuesParser::new(Doorbell::ALL.map(Doorbell::name))
+        .try_map(|name| Doorbell::from_name(&name).ok_or("no such way"))
 }
 
 pub(super) fn disturbance() -> impl TypedValueParser<Value = Disturbance> {

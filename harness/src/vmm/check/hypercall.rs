@@ -3,17 +3,13 @@
 
 use abi::pattern::Owner;
 use arch::host::{CALL_HVC, CALL_SMC, CALLS};
-use kvm_bindings::{
-    KVM_ARM_VM_SMCCC_CTRL, KVM_ARM_VM_SMCCC_FILTER, KVM_EXIT_HYPERCALL, KVM_EXIT_MMIO,
-    KVM_HYPERCALL_EXIT_SMC, kvm_device_attr, kvm_smccc_filter,
-    kvm_smccc_filter_action_KVM_SMCCC_FILTER_FWD_TO_USER as FORWARD,
-};
+use kvm_bindings::{KVM_EXIT_HYPERCALL, KVM_EXIT_MMIO, KVM_HYPERCALL_EXIT_SMC};
 
 use super::super::case::Case;
 use super::super::other::OtherGuest;
 use super::super::rival::Work;
 use super::super::task::Report;
-use super::super::vm::VmError;
+use super::super::vm::{VmError, forward_calls};
 use super::mmio::Left;
 
 impl Case<'_> {
@@ -22,19 +18,8 @@ impl Case<'_> {
     /// use keeps them (SMCCC, DEN0028; rules P-01, P-02, P-17).
     pub(super) fn check_hypercall(&mut self) -> Result<(), VmError> {
         let mut guest = OtherGuest::unused(self.kvm, self.claims, CALLS)?;
-        let filter = kvm_smccc_filter {
-            base: CALL_HVC.min(CALL_SMC),
-            nr_functions: CALL_HVC.abs_diff(CALL_SMC) + 1,
-            action: FORWARD as u8,
-            ..Default::default()
-        };
-        let attribute = kvm_device_attr {
-            group: KVM_ARM_VM_SMCCC_CTRL,
-            attr: u64::from(KVM_ARM_VM_SMCCC_FILTER),
-            addr: (&raw const filter).expose_provenance() as u64,
-            ..Default::default()
-        };
-        if let Err(error) = guest.vm().fd.set_device_attr(&attribute) {
+        let count = CALL_HVC.abs_diff(CALL_SMC) + 1;
+        if let Err(error) = forward_calls(&guest.vm().fd, CALL_HVC.min(CALL_SMC), count) {
             self.skip(&format!("the kernel forwards no SMCCC calls: {error}"));
             return Ok(());
         }
