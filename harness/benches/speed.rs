@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use abi::doorbell::Sweep;
 use harness::kernel::{self, KernelSpec};
-use harness::kvm::boot::{DEFAULT_KERNEL, Host, KvmMode};
+use harness::kvm::boot::Host;
 use harness::options::{Options, Strategy, TargetKind};
 use harness::qemu::{self, Qemu, Settings};
 use harness::result::{CaseResult, Progress, State};
@@ -167,7 +167,7 @@ fn starting(qemu: &Qemu) -> Vec<Row> {
 
 /// An emulated host that boots, and the one that takes its place when it dies.
 fn host(qemu: &Qemu) -> Vec<Row> {
-    let spec: KernelSpec = DEFAULT_KERNEL.parse().expect("a kernel's name");
+    let spec = KernelSpec::default();
     let kernel = match kernel::find(&spec, &kernel::Settings::from_env(), &mut |line| eprintln!("{line}")) {
         Ok(kernel) => kernel,
         Err(error) => {
@@ -175,7 +175,7 @@ fn host(qemu: &Qemu) -> Vec<Row> {
             return Vec::new();
         }
     };
-    let host = Host { spec, kernel, mode: KvmMode::Vhe, cpus: 2, sve_max: 2048, cmdline: String::new() };
+    let host = Host::usual(spec, kernel);
     let options = Options { target: TargetKind::KvmQemu, host: Some(host), ..Options::default() };
     let (mut boots, mut restarts) = (vec![], vec![]);
     for _ in 0..RUNS {

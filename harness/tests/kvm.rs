@@ -88,7 +88,7 @@ fn boot(mode: KvmMode, doorbell: Doorbell) -> Option<Booted> {
         }
         Err(error) => panic!("{error}"),
     };
-    let host = Host { spec, kernel, mode, cpus: 2, sve_max: 2048, cmdline: String::new() };
+    let host = Host { mode, ..Host::usual(spec, kernel) };
     let options = Options { target: TargetKind::KvmQemu, host: Some(host), doorbell, ..Options::default() };
     let target = Target::new(TargetConfig::new(&options), qemu.version()).expect("a target");
     let machine = runner::ask(&target, &qemu, &AtomicBool::new(false))

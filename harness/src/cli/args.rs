@@ -66,6 +66,9 @@ Examples:
   holdfast run nested:: --set nested=put-load      those of an area, with another strategy
   holdfast run --sweep step-all --disturb preempt  a world switch after every instruction
   holdfast run --target bare --shard 1/2           half of the cases, without a hypervisor
+  holdfast run --target kvm-qemu                   those of a plain guest, on KVM of Debian's 7.2 kernel in QEMU
+  holdfast run --target kvm-qemu --kernel arch/arm64/boot/Image --kvm-mode nested
+                                                   all, on KVM of one's own
   holdfast run nested:: --fault nv-reload-old      with a bug injected: see what a failure looks like
 
 A FILTER is a part of a case's name, or a pattern for all of it if it has a `*`. A filter that is the whole name
@@ -329,6 +332,38 @@ mod tests {
         refused(&["holdfast", "run", "--timeout-scale", "0"], "greater than 0");
         refused(&["holdfast", "run", "--depth", "0"], "1..");
         refused(&["holdfast", "run", "--no-witness", "--board", "a"], "cannot be used with");
+    }
+
+    /// A run that ignored `--kernel` would certify something else.
+    #[test]
+    fn options_of_another_target_are_refused() {
+        let error = |args: &[&str]| {
+            let args = ["holdfast", "run"].iter().chain(args);
+            let Command::Run(run) = Cli::try_parse_from(args).unwrap().command else { panic!("not run") };
+            run.target.options(None).err().map(|error| error.to_string())
+        };
+        assert_eq!(
+            error(&["--kernel", "Image"]).as_deref(),
+            Some("--kernel is of --target kvm-qemu, and the target is reference")
+        );
+        assert!(error(&["--target", "kvm", "--kvm-mode", "nested"]).is_some());
+        assert!(error(&["--target", "kvm-qemu", "--set", "nested=elide"]).is_some());
+        assert!(error(&["--target", "bare", "--depth", "2"]).is_some());
+        assert_eq!(error(&["--target", "kvm-qemu", "--kernel", "Image", "--cmdline", ""]), None);
+        assert_eq!(error(&["--set", "nested=elide", "--depth", "2"]), None);
+    }
+
+    /// One that a structure gives to its options goes on behind them.
+    #[test]
+    fn the_heading_of_the_host_is_over_its_options_alone() {
+        let cli = Cli::command();
+        let run = cli.find_subcommand("run").unwrap();
+        let under = |name: &str| {
+            let option = run.get_arguments().find(|option| option.get_long() == Some(name));
+            option.unwrap().get_help_heading().is_some()
+        };
+        assert!(under("kernel") && under("cmdline"));
+        assert!(!under("set") && !under("format") && !under("fault"));
     }
 
     #[test]

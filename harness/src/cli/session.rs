@@ -57,7 +57,7 @@ pub(super) fn host(args: &TargetArgs, options: &Options) -> Result<Option<Host>>
     let mut settings = kernel::Settings::from_env();
     settings.provision &= options.provision;
     settings.mirror = options.mirror.clone().or(settings.mirror);
-    let kernel = kernel::find(&args.host.kernel, &settings, &mut say).map_err(|error| {
+    let kernel = kernel::find(&args.host.spec(), &settings, &mut say).map_err(|error| {
         // A name that stands for nothing, or a file that is no kernel, stays that however often it is tried.
         let is_usage = error.is_usage();
         let error = anyhow::Error::from(error);

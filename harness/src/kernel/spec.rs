@@ -35,6 +35,13 @@ pub struct Wanted {
 )]
 pub struct SpecError(String);
 
+/// The kernel of a user who names none: the newest of a series that KVM's nested mode works in.
+impl Default for KernelSpec {
+    fn default() -> Self {
+        Self::Debian(Wanted { version: "7.2".to_owned(), oldest: false })
+    }
+}
+
 impl FromStr for KernelSpec {
     type Err = SpecError;
 

@@ -85,9 +85,6 @@ pub struct Host {
     pub cmdline: String,
 }
 
-/// The kernel of a user who names none.
-pub const DEFAULT_KERNEL: &str = "debian:7.2";
-
 /// Megabytes of memory: the kernel, the agent, and what is left of some thousand VMs.
 const MEMORY: u32 = 1024;
 
@@ -114,6 +111,12 @@ const PARAMETERS: [&str; 14] = [
 ];
 
 impl Host {
+    /// The host of a user who asks for nothing but this kernel.
+    #[must_use]
+    pub fn usual(spec: KernelSpec, kernel: Kernel) -> Self {
+        Self { spec, kernel, mode: KvmMode::default(), cpus: 2, sve_max: 2048, cmdline: String::new() }
+    }
+
     /// The command that starts QEMU with the shared file under the number `mail`, and the files that it inherits beside
     /// that one.
     ///
@@ -175,11 +178,14 @@ impl Host {
     /// The options of the command line that ask for it; what is the default anyway is left out.
     #[must_use]
     pub fn options(&self) -> Vec<(String, String)> {
-        let usual = [DEFAULT_KERNEL, KvmMode::default().name(), "2", "2048", ""];
-        let [cpus, sve_max] = [self.cpus, self.sve_max].map(|number| number.to_string());
+        let values = |host: &Self, kernel| {
+            let [cpus, sve_max] = [host.cpus, host.sve_max].map(|number| number.to_string());
+            [kernel, host.mode.name().to_owned(), cpus, sve_max, host.cmdline.clone()]
+        };
+        let usual = Self::usual(KernelSpec::default(), self.kernel.clone());
+        let usual = values(&usual, usual.spec.to_string());
         let names = ["kernel", "kvm-mode", "cpus", "sve-max", "cmdline"];
-        let values =
-            [self.kernel.exact(&self.spec), self.mode.name().to_owned(), cpus, sve_max, self.cmdline.clone()];
+        let values = values(self, self.kernel.exact(&self.spec));
         let asked = names.into_iter().zip(values).zip(usual).filter(|((_, value), usual)| value != usual);
         asked.map(|((name, value), _)| (name.to_owned(), value)).collect()
     }

@@ -2,13 +2,14 @@
 
 use abi::doorbell::{Disturbance, Sweep};
 use abi::fault::Fault;
+use anyhow::{Result, bail};
 use clap::Args;
 use model::machine::Doorbell;
 
 use super::values;
 use crate::kernel::{Kernel, KernelSpec};
-use crate::kvm::boot::{self, Host, KvmMode};
-use crate::options::{Options, SetError, Strategy, TargetKind};
+use crate::kvm::boot::{Host, KvmMode};
+use crate::options::{Options, Strategy, TargetKind};
 
 /// What the cases run on.
 #[derive(Args, Debug)]
@@ -48,49 +49,70 @@ pub(in crate::cli) struct TargetArgs {
     pub(in crate::cli) verbose: bool,
 }
 
-/// The emulated host of `kvm-qemu`.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Options of --target kvm-qemu")]
+/// Said of each option: a heading of the structure would go on behind it.
+const HOST: &str = "Options of --target kvm-qemu";
+
+/// The emulated host of `kvm-qemu`. None of them has a default here, to be told from what nobody asked for.
+#[derive(Args, Clone, Debug)]
 pub(in crate::cli) struct HostArgs {
     /// The arm64 Linux kernel to boot: an image, or one of Debian's, as debian:7.2, debian:6.12.43, debian:6.12/oldest
-    #[arg(long, value_name = "KERNEL", default_value = boot::DEFAULT_KERNEL)]
-    pub(in crate::cli) kernel: KernelSpec,
-    /// The mode of its KVM
-    #[arg(long, value_name = "MODE", default_value = "vhe", value_parser = values::kvm_mode())]
-    pub(in crate::cli) kvm_mode: KvmMode,
-    /// Its CPUs
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
-    pub(in crate::cli) cpus: u32,
-    /// The largest vector length of its CPUs in bits, 0 for CPUs without SVE and SME
-    #[arg(long, value_name = "BITS", default_value_t = 2048, value_parser = values::sve_max)]
-    pub(in crate::cli) sve_max: u32,
+    /// [default: debian:7.2]
+    #[arg(help_heading = HOST, long, value_name = "KERNEL")]
+    pub(in crate::cli) kernel: Option<KernelSpec>,
+    /// The mode of its KVM [default: vhe]
+    #[arg(help_heading = HOST, long, value_name = "MODE", value_parser = values::kvm_mode())]
+    pub(in crate::cli) kvm_mode: Option<KvmMode>,
+    /// Its CPUs [default: 2]
+    #[arg(help_heading = HOST, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(in crate::cli) cpus: Option<u32>,
+    /// The largest vector length of its CPUs in bits, 0 for CPUs without SVE and SME [default: 2048]
+    #[arg(help_heading = HOST, long, value_name = "BITS", value_parser = values::sve_max)]
+    pub(in crate::cli) sve_max: Option<u32>,
     /// More parameters for the kernel
-    #[arg(long, value_name = "PARAMETERS", default_value = "", hide_default_value = true)]
-    pub(in crate::cli) cmdline: String,
+    #[arg(help_heading = HOST, long, value_name = "PARAMETERS")]
+    pub(in crate::cli) cmdline: Option<String>,
 }
 
 impl HostArgs {
+    /// The kernel's name.
+    pub(in crate::cli) fn spec(&self) -> KernelSpec {
+        self.kernel.clone().unwrap_or_default()
+    }
+
     /// The host, with this kernel.
     pub(in crate::cli) fn host(&self, kernel: Kernel) -> Host {
-        let Self { kernel: spec, kvm_mode: mode, cpus, sve_max, cmdline } = self;
+        let usual = Host::usual(self.spec(), kernel);
         Host {
-            spec: spec.clone(),
-            kernel,
-            mode: *mode,
-            cpus: *cpus,
-            sve_max: *sve_max,
-            cmdline: cmdline.clone(),
+            mode: self.kvm_mode.unwrap_or(usual.mode),
+            cpus: self.cpus.unwrap_or(usual.cpus),
+            sve_max: self.sve_max.unwrap_or(usual.sve_max),
+            cmdline: self.cmdline.clone().unwrap_or_default(),
+            ..usual
         }
+    }
+
+    /// The first option that was given.
+    fn given(&self) -> Option<&'static str> {
+        let Self { kernel, kvm_mode, cpus, sve_max, cmdline } = self;
+        [
+            ("--kernel", kernel.is_some()),
+            ("--kvm-mode", kvm_mode.is_some()),
+            ("--cpus", cpus.is_some()),
+            ("--sve-max", sve_max.is_some()),
+            ("--cmdline", cmdline.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(option, given)| given.then_some(option))
     }
 }
 
 /// Where QEMU may come from.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct ProvisionArgs {
-    /// Do not fetch a private QEMU if this machine has none that will do
+    /// Fetch nothing: neither a private QEMU if this machine has none that will do, nor kernels
     #[arg(long)]
     pub(in crate::cli) no_provision: bool,
-    /// Fetch the private QEMU from this Debian mirror [default: HOLDFAST_DEBIAN_MIRROR, else this machine's own]
+    /// Fetch QEMU and kernels from this Debian mirror [default: HOLDFAST_DEBIAN_MIRROR, else this machine's own]
     #[arg(long, value_name = "URL", value_parser = values::mirror)]
     pub(in crate::cli) debian_mirror: Option<String>,
 }
@@ -104,8 +126,20 @@ pub(in crate::cli) struct FaultArgs {
 }
 
 impl TargetArgs {
-    /// The options of a run.
-    pub(in crate::cli) fn options(&self, fault: Option<Fault>) -> Result<Options, SetError> {
+    /// The options of a run. One that the target has no use for is an error: what was to be tested would not have been.
+    pub(in crate::cli) fn options(&self, fault: Option<Fault>) -> Result<Options> {
+        let target = self.target;
+        let misplaced = match target {
+            TargetKind::KvmQemu => None,
+            _ => self.host.given().map(|option| (option, TargetKind::KvmQemu)),
+        };
+        let misplaced = misplaced.or_else(|| match target {
+            TargetKind::Reference => None,
+            _ => self.of_reference().map(|option| (option, TargetKind::Reference)),
+        });
+        if let Some((option, of)) = misplaced {
+            bail!("{option} is of --target {}, and the target is {}", of.name(), target.name());
+        }
         let mut strategy = Strategy::default();
         for setting in &self.settings {
             strategy.set(setting)?;
@@ -126,5 +160,13 @@ impl TargetArgs {
             mirror: self.provision.debian_mirror.clone(),
             verbose: self.verbose,
         })
+    }
+
+    /// The first option given that is about the reference hypervisor.
+    fn of_reference(&self) -> Option<&'static str> {
+        if !self.settings.is_empty() {
+            return Some("--set");
+        }
+        (self.depth > 1).then_some("--depth")
     }
 }
