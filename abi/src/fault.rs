@@ -99,6 +99,8 @@ faults! {
         "An IRQ is given to an unmasked L1 although HCR_EL2.IMO does not route it there.";
     NvSErrorTwice = 73, "nv-serror-twice", "LZ-20, PK-09", ["P-82"],
         "An SError stays pending after it was injected into L1, which takes it again.";
+    NvIrqReloadOld = 76, "nv-irq-reload-old", "NV-00", ["P-80", "P-82"],
+        "An IRQ from L2 to L1 reloads the registers from the memory image; synchronous exceptions are right.";
     LzIrqSimdGuestVl = 28, "lz-irq-simd-guest-vl", "LZ-06", ["P-11", "P-02"],
         "SIMD in the exit saves the guest's state at the length that the guest left in force.";
     LzFlushNoForeign = 29, "lz-flush-no-foreign", "LZ-13", ["P-11", "P-12"],

@@ -199,6 +199,9 @@ pub enum Go {
     Unmask = 14,
     /// Set the virtual timer (CNTV_CTL_EL0, CNTV_TVAL_EL0 as this place has them) to a moment from now, then WFI.
     WfiTimer = 15,
+    /// Unmask IRQ, above EL0, turn the virtual timer on, and wait for its interrupt as the [`Idle`] `arg[1]` says: it
+    /// arrives from there and from nowhere else.
+    Timer = 16,
 }
 
 impl Go {
@@ -221,6 +224,29 @@ impl Go {
             13 => Some(Self::Reset),
             14 => Some(Self::Unmask),
             15 => Some(Self::WfiTimer),
+            16 => Some(Self::Timer),
+            _ => None,
+        }
+    }
+}
+
+/// How a place passes the time until an interrupt takes it away.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u64)]
+pub enum Idle {
+    /// It branches to itself.
+    Spin = 0,
+    /// It executes WFI, time and again: one may complete for any reason.
+    Wfi = 1,
+}
+
+impl Idle {
+    /// The value, if it is one.
+    #[must_use]
+    pub const fn from_u64(value: u64) -> Option<Self> {
+        match value {
+            0 => Some(Self::Spin),
+            1 => Some(Self::Wfi),
             _ => None,
         }
     }

@@ -112,6 +112,8 @@ struct Compiler<'a> {
     pending: Pending,
     /// Where the timer was set whose IRQ is pending.
     timer: Option<Place>,
+    /// An EL1 has entered its EL0, and with that let it use the timer.
+    el0_has_timer: bool,
     holes: Holes,
     resume: [Option<Resume>; 4],
     /// PSTATE.SP at L1: clear in EL2t.
@@ -150,6 +152,7 @@ impl<'a> Compiler<'a> {
             file: RegisterFile::new(machine),
             pending: Pending::default(),
             timer: None,
+            el0_has_timer: false,
             holes: Holes::new(),
             resume: [const { None }; 4],
             sp_el: true,
@@ -229,6 +232,7 @@ impl<'a> Compiler<'a> {
             | Verb::Actlr
             | Verb::Unmask => self.instruction(verb),
             Verb::WfiTimer(disturbance) => self.wait(*disturbance),
+            Verb::Timer(idle) => self.wait_unmasked(*idle),
         }
     }
 

@@ -33,6 +33,7 @@
 //! | `vmm` | a check of the virtual machine monitor's by [`abi::doorbell::Check::name`]: `reg-list` `values` `host-za` … |
 //! | `sweep` | `on` `off` |
 //! | `wfi` | none, with something pending; or `timer`, which it sets and waits for, then `preempt` `other-vcpu` meanwhile |
+//! | `timer` | `spin` `wfi`: sets the timer and waits so, unmasked above EL0, until its IRQ is taken, here or at L1 |
 //! | `undef` `wfe` `actlr` `unmask` `reset` | none |
 //!
 //! A control register is written as the accessor's name at the place, `cptr_el2` or `cptr_el2.fpen` for one

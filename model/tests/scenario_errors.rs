@@ -233,6 +233,8 @@ fn places_and_verbs() {
     step("L1 fil z", "4: found `fil`, expected a verb; did you mean `fill`?");
     step("L1 wfe z", "8: found `z`, expected the end of the step");
     step("L1 wfi time", "8: found `time`, expected what ends the wait; did you mean `timer`?");
+    step("L1 timer", "9: the step ends here, expected spin or wfi");
+    step("L1 timer spn", "10: found `spn`, expected a way to wait; did you mean `spin`?");
     step(
         "L1 wfi timer timer",
         "14: found `timer`, expected a disturbance: none, clobber, preempt, host-simd, other-vcpu, migrate, save-restore",
@@ -333,6 +335,7 @@ fn sense_needs_the_guest() {
     let second = |tables, line: &str, expected: &str| step_in(tables, &format!("L1 wfi\n{line}"), expected);
     second("", "L1 eret G", "1: L1 and G in one scenario: a guest has an EL2 of its own or it has none");
     second("", "L1.el0 wfi timer", "1: L1.el0 has no timer that sends interrupts");
+    second("", "L1.el0 timer wfi", "1: L1.el0 may not wait: that is SCTLR_ELx.nTWI, which no step sets");
     second(
         "",
         "L1 wfi timer host-simd",

@@ -261,6 +261,7 @@ fn needs_follow_from_the_steps() {
         ("", "G wfi timer", "irq"),
         ("", "G wfi timer none", "irq"),
         ("", "G wfi timer preempt", "doorbell irq"),
+        ("", "G timer spin", "irq"),
         ("", "G pend serror", "serror"),
         ("", "L1 pend virq", "el2 vhe"),
         ("", "L1 eret L2 aa", "el2 vhe pauth"),

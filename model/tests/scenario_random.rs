@@ -1,7 +1,7 @@
 //! Scenarios at random: printed and parsed again they are the same, and no text makes the parser panic.
 
 use abi::doorbell::{Check, Disturbance, Sweep};
-use abi::op::{Auth, Hole, Touch, mask};
+use abi::op::{Auth, Hole, Idle, Touch, mask};
 use abi::place::Place;
 use abi::sysreg::SysReg;
 use model::rules;
@@ -115,6 +115,7 @@ fn verb(place: Place) -> impl Strategy<Value = Verb> {
             .prop_map(Verb::Pend),
         option::of(select(Disturbance::ALL.to_vec())).prop_map(Verb::Disturb),
         option::of(select(Disturbance::ALL.to_vec())).prop_map(Verb::WfiTimer),
+        select(vec![Idle::Spin, Idle::Wfi]).prop_map(Verb::Timer),
         select(Check::ALL).prop_map(Verb::Vmm),
         any::<bool>().prop_map(Verb::Window),
     ]

@@ -109,6 +109,7 @@ impl Hyp {
             budget_end: u64::MAX,
             at_next_wait: None,
             guest_timer_fired: false,
+            el1_timer_fired: false,
         })
     }
 

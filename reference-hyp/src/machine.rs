@@ -87,7 +87,12 @@ impl Hyp {
         if number == GUEST_TIMER_PPI {
             self.vcpu.pending.irq = true;
             self.guest_timer_fired = true;
-            if self.timer_in_memory() {
+            self.el1_timer_fired = self.config.el2() && !self.vcpu.in_el2;
+            if self.el1_timer_fired {
+                // It is EL2 that may take the interrupt, and turn off in memory what has sent it.
+                self.vcpu.vncr.set(vncr::CNTV_CTL_EL0, read!("S3_5_C14_C3_1"));
+                self.vcpu.vncr.set(vncr::CNTV_CVAL_EL0, read!("S3_5_C14_C3_2"));
+            } else if self.timer_in_memory() {
                 /// CNTV_CTL_EL0.ISTATUS.
                 const ISTATUS: u64 = 1 << 2;
                 self.vcpu.vncr.set(vncr::CNTV_CTL_EL0, self.vcpu.vncr.get(vncr::CNTV_CTL_EL0) | ISTATUS);
@@ -100,10 +105,11 @@ impl Hyp {
         number
     }
 
-    /// Whether the CPU's virtual timer is not the one that the guest has: to an nVHE EL2 it is EL1's, whose registers
-    /// FEAT_NV2 keeps in memory (HCR_EL2.NV1 = 1).
+    /// Whether the CPU's virtual timer is not the one that the guest has: it is EL1's, whose registers FEAT_NV2 keeps in
+    /// memory while EL2 runs. An nVHE EL2 has no other; to a VHE one the CPU's is its own, but for an interrupt of EL1's
+    /// that it has not withdrawn.
     fn timer_in_memory(&self) -> bool {
-        self.config.el2() && !self.config.vhe() && self.vcpu.in_el2
+        self.config.el2() && self.vcpu.in_el2 && (!self.config.vhe() || self.el1_timer_fired)
     }
 
     /// Sets the CPU's virtual timer as the guest's, where that is in memory. It counts from then on.
@@ -120,6 +126,7 @@ impl Hyp {
     pub fn rearm_guest_timer(&mut self) {
         if core::mem::take(&mut self.guest_timer_fired) {
             self.load_guest_timer();
+            self.el1_timer_fired = false;
             // SAFETY: only an outermost hypervisor takes an interrupt; the interrupt controller is its own.
             unsafe { arch::hyp::gic_set_ppi(GICR, GUEST_TIMER_PPI, true) };
         }

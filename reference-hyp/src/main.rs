@@ -76,4 +76,6 @@ pub struct Hyp {
     pub at_next_wait: Option<abi::doorbell::Disturbance>,
     /// The guest's timer has sent an interrupt, which the guest has not withdrawn.
     pub guest_timer_fired: bool,
+    /// It was that of EL1, below an EL2.
+    pub el1_timer_fired: bool,
 }

@@ -187,6 +187,9 @@ impl Hyp {
             }
             if pending.irq && hcr & hcr::IMO != 0 {
                 self.nested_exception(Vector::Irq, None, 0);
+                if self.fp.owner == Owner::Guest && self.fault(Fault::NvIrqReloadOld) {
+                    self.cpu.load(&self.fp.guest, self.config.vq_max);
+                }
                 return self.deliver_pending();
             }
             // What L1 does not route to itself is its guest's, under that one's own masks.

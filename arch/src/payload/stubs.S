@@ -174,6 +174,21 @@ payload_depart_\level:
     b       payload_enter_\level
 .endm
 
+// A slot that turns the virtual timer on (X0 is CNTV_CTL_EL0.ENABLE) and waits for its interrupt, unmasked where this
+// level can do that. Turned on by the last instruction before the wait, it can be taken from nowhere else.
+.macro TIMER_SLOT level, instruction:vararg
+.balign 32
+    ldp     x0, x1, [x0]
+.ifc \level, el0
+    nop
+.else
+    msr     daifclr, #2
+.endif
+    msr     cntv_ctl_el0, x0
+1:  \instruction
+    b       1b
+.endm
+
 // A table of slots of 16 bytes with the immediates 0 to 255 of an exception-generating instruction.
 .macro IMMEDIATES level, opcode
 .set immediate, 0
@@ -215,6 +230,8 @@ payload_slots_\level:
     isb
     msr     daifset, #6
     b       payload_enter_\level
+    TIMER_SLOT \level
+    TIMER_SLOT \level, wfi
     // The touches, from number 1.
     SLOT    \level, mov v31.16b, v30.16b
     SLOT    \level, mov z31.d, z30.d

@@ -125,6 +125,10 @@ pub enum Instruction {
     Store,
     /// `isb` with IRQ and SError unmasked.
     Unmask,
+    /// The branch to itself, with IRQ unmasked above EL0 and the virtual timer on, if X0 is 1.
+    TimerSpin,
+    /// The same with WFI in the loop.
+    TimerWfi,
     /// The FP and SVE instruction with this number, from 1 to [`Instruction::TOUCHES`].
     Touch(u64),
 }
@@ -145,13 +149,19 @@ impl Instruction {
             Self::Actlr => 7,
             Self::Store => 8,
             Self::Unmask => 9,
-            Self::Touch(number) => 9 + number,
+            Self::TimerSpin => 10,
+            Self::TimerWfi => 11,
+            Self::Touch(number) => 11 + number,
         }
     }
 
     /// Bytes of the slot before the instruction itself.
     fn lead(self) -> u64 {
-        if self == Self::Unmask { 8 } else { 4 }
+        match self {
+            Self::Unmask => 8,
+            Self::TimerSpin | Self::TimerWfi => 12,
+            _ => 4,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where an instruction led: the arrival that is checked, and the way back from it.
 
-use abi::op::{Go, Hole};
+use abi::op::{Go, Hole, Idle};
 use abi::place::Place;
 use abi::record::{VECTOR_BOOT, VECTOR_NONE};
 
@@ -95,9 +95,16 @@ impl Compiler<'_> {
 
         let unmasked = matches!(cause, Cause::Interrupt(_)) && taken.insn == Insn::Unmask && !taken.returned;
         let after = preferred_return(cause) == Return::After;
-        // The interrupt is taken on the ISB behind the unmasking MSR, or after it.
-        let elr = if unmasked { vec![0, 4] } else { vec![if after { 4 } else { 0 }] };
-        let daif = if unmasked { pstate::D | pstate::F } else { pstate::DAIF };
+        let (elr, daif) = match taken.insn {
+            // The interrupt is taken on the ISB behind the unmasking MSR, or after it.
+            _ if unmasked => (vec![0, 4], pstate::D | pstate::F),
+            // On the branch to itself, or on WFI and on the branch behind it.
+            Insn::Timer(idle) => {
+                let elr = if idle == Idle::Spin { vec![0] } else { vec![0, 4] };
+                (elr, if el_of(from) == El::El0 { pstate::DAIF } else { pstate::DAIF & !pstate::I })
+            }
+            _ => (vec![if after { 4 } else { 0 }], pstate::DAIF),
+        };
         let spsr = Bits { value: self.mode() | daif | left.nzcv, known: pstate::COMPARED };
         let far = taken.far.map(Address::Hole);
         let hpfar = match cause {
@@ -110,7 +117,9 @@ impl Compiler<'_> {
             _ => ResumeAt::Instruction(taken.insn, taken.operands),
         };
         let sp_el = self.sp_el;
-        self.resume[level_index(to)] = Some(Resume { place: from, nzcv: left.nzcv, sp_el, at });
+        let resume = Resume { place: from, nzcv: left.nzcv, sp_el, at };
+        // Whoever returns into the loop of a timer that is off stays there.
+        self.resume[level_index(to)] = if matches!(taken.insn, Insn::Timer(_)) { None } else { Some(resume) };
         let check = ExceptionCheck {
             esr,
             esr_accepted: accepted_syndromes(cause),
@@ -149,11 +158,9 @@ impl Compiler<'_> {
             // The payload withdraws a physical interrupt when it has recorded its arrival.
             Cause::Interrupt(Interrupt::Irq) => {
                 self.pending.irq = false;
-                // A VHE L1 names its own timer as L2 does L2's.
-                if let Some(set_at) = self.timer.take().filter(|set_at| *set_at != to) {
-                    return Err(
-                        self.wrong(format!("{} set the timer: it has to take the IRQ", set_at.name()))
-                    );
+                // A VHE L1 names its own timer as L2 does L2's; that one it has another name for.
+                if self.timer.take() == Some(Place::L1) && to != Place::L1 {
+                    return Err(self.wrong("L1 set the timer: it has to take the IRQ"));
                 }
             }
             Cause::Interrupt(Interrupt::SError) => self.pending.serror = false,
@@ -208,6 +215,7 @@ impl Compiler<'_> {
         self.controls = Controls::new(self.machine);
         self.pending = Default::default();
         self.timer = None;
+        self.el0_has_timer = false;
         self.resume = [const { None }; 4];
         self.sp_el = true;
         self.event = false;

@@ -37,6 +37,7 @@ impl Compiler<'_> {
         self.resume[level_index(self.place)] = None;
         self.event = true;
         self.last_exception = None;
+        self.el0_has_timer |= el_of(self.place) == El::El1 && el_of(to) == El::El0;
         if let Some(interrupt) = self.interrupt(to, true)? {
             let resume = Resume { place: to, nzcv, sp_el, at: ResumeAt::Entry };
             return self.interrupted(Cause::Interrupt(interrupt), resume, left);

@@ -1,7 +1,7 @@
 //! Instructions that may leave a place: what they need, and what comes of them.
 
 use abi::doorbell::{self, Disturbance};
-use abi::op::{Code, Go, Touch};
+use abi::op::{Code, Go, Idle, Touch};
 
 use super::arrive::Taken;
 use super::hole::SECOND;
@@ -20,6 +20,8 @@ use crate::scenario::step::{Call, Step, Verb};
 const PSCI_VERSION: u64 = 0x8400_0000;
 /// PSCI CPU_SUSPEND, called by SMC64. X1 is the power state: 0 is a standby state in both of its formats.
 const PSCI_CPU_SUSPEND: u64 = 0xc400_0001;
+/// CNTV_CTL_EL0.ENABLE, with IMASK clear.
+const CNTV_CTL_ENABLE: u64 = 1;
 
 /// An instruction of an entry stub.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,6 +42,8 @@ pub(super) enum Insn {
     Wfi,
     /// WFI with the virtual timer set.
     WfiTimer,
+    /// A wait that the virtual timer's IRQ is taken from.
+    Timer(Idle),
     /// WFE.
     Wfe,
     /// `mrs x0, actlr_el1`.
@@ -96,6 +100,16 @@ impl Compiler<'_> {
         Ok(())
     }
 
+    /// A wait, with the virtual timer set, that its interrupt is taken from: at the one instruction, or the two, of a loop.
+    pub(super) fn wait_unmasked(&mut self, idle: Idle) -> Result<(), CompileError> {
+        if self.machine.hooks.irq == IrqSource::None {
+            return Err(skip(skip::NO_HOOK, "the target has no source of IRQs"));
+        }
+        self.timer = Some(self.place);
+        self.needs.irq = true;
+        self.leave(Insn::Timer(idle)).map(|_| ())
+    }
+
     /// Touches that must not trap, but for the last one if the next step is where it arrives.
     pub(super) fn touch(&mut self, touches: &[Touch], next: Option<&Step>) -> Result<(), CompileError> {
         for (index, touch) in touches.iter().enumerate() {
@@ -144,6 +158,7 @@ impl Compiler<'_> {
             Insn::Load => (Go::Load, 0),
             Insn::Wfi => (Go::Wfi, 0),
             Insn::WfiTimer => (Go::WfiTimer, 0),
+            Insn::Timer(idle) => (Go::Timer, idle as u64),
             Insn::Wfe => (Go::Wfe, 0),
             Insn::Actlr => (Go::Actlr, 0),
             Insn::Unmask => (Go::Unmask, 0),
@@ -191,6 +206,7 @@ impl Compiler<'_> {
                 let reached = reach(abi::sysreg::SysReg::CpacrEl1, self.place, &self.controls, self.machine);
                 x0(reached.map_or(0, |storage| storage.read(&self.controls, &self.file).value))
             }
+            Insn::Timer(_) => x0(CNTV_CTL_ENABLE),
             Insn::Smc(Call::Version(_)) => x0(PSCI_VERSION),
             Insn::Smc(Call::CpuSuspend) => {
                 Ok(Operands { x0: Some(PSCI_CPU_SUSPEND), x1: None, x1_zero: true })
@@ -256,6 +272,7 @@ const fn name(insn: Insn) -> &'static str {
         Insn::Brk(_) => "brk",
         Insn::Load => "load",
         Insn::Wfi | Insn::WfiTimer => "wfi",
+        Insn::Timer(_) => "timer",
         Insn::Wfe => "wfe",
         Insn::Actlr => "actlr",
         Insn::Unmask => "unmask",

@@ -1,6 +1,6 @@
 //! What the oracle says of an instruction: an exception, or what it changes.
 
-use abi::op::Touch;
+use abi::op::{Idle, Touch};
 use abi::place::Place;
 
 use super::hole::SECOND;
@@ -76,6 +76,7 @@ impl Compiler<'_> {
             }
             Insn::Wfi => Err(self.wrong("WFI would wait for an interrupt that nothing makes pending")),
             Insn::WfiTimer => self.wait_outcome(),
+            Insn::Timer(idle) => self.timer_outcome(idle),
             Insn::Wfe if el == El::El1 && place != Place::G && self.controls.hcr(hcr::TWE) => {
                 // The event register may be set at any time, and then WFE completes instead of trapping.
                 Err(self.wrong("whether WFE is trapped depends on the event register, which anybody may set"))
@@ -170,6 +171,34 @@ impl Compiler<'_> {
             return Err(self.wrong("whether WFI is trapped depends on whether the timer has fired by then"));
         }
         Ok(Outcome::Through(Box::default()))
+    }
+
+    /// A wait that ends by the timer's IRQ alone: that it is taken, and where, must be certain.
+    fn timer_outcome(&self, idle: Idle) -> Result<Outcome, CompileError> {
+        let (place, controls) = (self.place, &self.controls);
+        let el = el_of(place);
+        if wakes(self.pending, place, controls) {
+            return Err(self.wrong("something else is pending, which would be taken before the timer's IRQ"));
+        }
+        if place == Place::L1 && !controls.e2h() {
+            // FEAT_NV2: VNCR_EL2 has CNTV_CTL_EL0 and CNTV_CVAL_EL0 with HCR_EL2.NV1 = 1.
+            return Err(self.wrong(
+                "the virtual timer of an nVHE L1 is L2's, which may be in memory: nobody sees it turned on",
+            ));
+        }
+        if idle == Idle::Wfi && el == El::El1 && place != Place::G && controls.hcr(hcr::TWI) {
+            return Err(self.wrong("whether WFI is trapped depends on whether the timer has fired by then"));
+        }
+        let fired = Pending { irq: true, ..self.pending };
+        match taken(fired, el == El::El0, place, controls).as_slice() {
+            [Interrupt::Irq] if el == El::El0 && !self.el0_has_timer => {
+                Err(self.wrong("EL0 may not use the timer before EL1 has entered it (CNTKCTL_EL1)"))
+            }
+            [irq @ Interrupt::Irq] => Ok(Outcome::Exception(Cause::Interrupt(*irq), None)),
+            _ => {
+                Err(self.wrong("the timer's IRQ would never be taken from here: it is masked, or not routed"))
+            }
+        }
     }
 
     /// Whether something is pending that ends a standby state. That is the WFI of whoever answers the call, and no

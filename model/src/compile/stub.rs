@@ -78,7 +78,7 @@ impl Compiler<'_> {
     fn can_be_swept(&self, go: Go) -> bool {
         match self.sweep.map(|sweep| sweep.kind) {
             None => false,
-            _ if go == Go::WfiTimer => false,
+            _ if matches!(go, Go::WfiTimer | Go::Timer) => false,
             Some(Sweep::StepAll | Sweep::StepEach) => !matches!(go, Go::Reset | Go::Wfi | Go::Wfe),
             Some(Sweep::Off | Sweep::Timer) => go != Go::Reset,
         }

@@ -1,7 +1,7 @@
 //! What can be said of a case's steps without the oracle: which places and operands go together.
 
 use abi::doorbell::Disturbance;
-use abi::op::Hole;
+use abi::op::{Hole, Idle};
 use abi::place::Place;
 use abi::sysreg::SysReg;
 
@@ -95,6 +95,9 @@ fn one(guest: &GuestSpec, step: &Step) -> Result<(), String> {
                     other.name()
                 )),
             }
+        }
+        Verb::Timer(Idle::Wfi) => {
+            not_at_el0(place, "may not wait: that is SCTLR_ELx.nTWI, which no step sets")
         }
         Verb::Pend(Interrupt::VirtualIrq | Interrupt::VirtualSError) if place != Place::L1 => {
             Err(format!("{} has no HCR_EL2: virtual interrupts are made by L1", place.name()))

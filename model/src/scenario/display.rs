@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use abi::op::{Auth, mask};
 
 use super::grammar::ERET_TARGETS;
-use super::names::{AUTHS, CALLS, CHECKS, DISTURBANCES, HOLES, INTERRUPTS, SWITCH, UNITS, name_of};
+use super::names::{AUTHS, CALLS, CHECKS, DISTURBANCES, HOLES, IDLES, INTERRUPTS, SWITCH, UNITS, name_of};
 use super::step::{Call, Control, ControlReg, EretTarget, Expect, Length, RegSet, Step, Verb};
 
 impl Display for Step {
@@ -40,6 +40,7 @@ impl Display for Verb {
             Self::Wfi => f.write_str("wfi"),
             Self::WfiTimer(None) => f.write_str("wfi timer"),
             Self::WfiTimer(disturbance) => write!(f, "wfi timer {}", name_of(DISTURBANCES, disturbance)),
+            Self::Timer(idle) => write!(f, "timer {}", name_of(IDLES, idle)),
             Self::Wfe => f.write_str("wfe"),
             Self::Actlr => f.write_str("actlr"),
             Self::Pend(interrupt) => write!(f, "pend {}", name_of(INTERRUPTS, interrupt)),

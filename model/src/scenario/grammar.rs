@@ -3,16 +3,16 @@
 use abi::op::churn;
 use abi::place::Place;
 
-use super::names::{self, AUTHS, CHECKS, DISTURBANCES, HOLES, INTERRUPTS, SWITCH, UNITS};
+use super::names::{self, AUTHS, CHECKS, DISTURBANCES, HOLES, IDLES, INTERRUPTS, SWITCH, UNITS};
 use super::operand;
 use super::step::{EretTarget, Expect, Verb};
 use super::words::{StepError, Word, Words};
 
 /// Every verb of the language.
-pub const VERBS: [&str; 27] = [
+pub const VERBS: [&str; 28] = [
     "fill", "expect", "set", "vl", "trap", "untrap", "touch", "try", "churn", "eret", "hvc", "svc", "smc",
-    "undef", "brk", "abort", "unmap", "map", "wfi", "wfe", "actlr", "pend", "unmask", "disturb", "reset",
-    "sweep", "vmm",
+    "undef", "brk", "abort", "unmap", "map", "wfi", "timer", "wfe", "actlr", "pend", "unmask", "disturb",
+    "reset", "sweep", "vmm",
 ];
 
 /// Targets of an ERET that are no places.
@@ -75,6 +75,7 @@ fn operands(verb: &Word<'_>, place: Place, words: &mut Words<'_>) -> Result<Verb
         "unmap" => Verb::Map { hole: words.need("stage1 or stage2")?.value("a stage", HOLES)?, on: false },
         "map" => Verb::Map { hole: words.need("stage1 or stage2")?.value("a stage", HOLES)?, on: true },
         "wfi" => operand::wait(words)?,
+        "timer" => Verb::Timer(words.need("spin or wfi")?.value("a way to wait", IDLES)?),
         "wfe" => Verb::Wfe,
         "actlr" => Verb::Actlr,
         "pend" => Verb::Pend(words.need("irq, serror, virq or vserror")?.value("an interrupt", INTERRUPTS)?),

@@ -3,7 +3,7 @@
 //! Parser and printer use the same tables.
 
 use abi::doorbell::{Check, Disturbance, Sweep};
-use abi::op::{Auth, Hole};
+use abi::op::{Auth, Hole, Idle};
 
 use super::step::{Call, Cpu, Interrupt, L1Mode, Unit};
 
@@ -32,6 +32,8 @@ pub(super) const DISTURBANCES: &Table<Option<Disturbance>> = &[
 ];
 /// What ends a WFI that waits.
 pub(super) const TIMER: &str = "timer";
+/// How to wait for the timer's interrupt.
+pub(super) const IDLES: &Table<Idle> = &[("spin", Idle::Spin), ("wfi", Idle::Wfi)];
 /// What a virtual machine monitor can be asked for.
 pub(super) const CHECKS: &Table<Check> = &[
     (Check::RegList.name(), Check::RegList),

@@ -154,7 +154,7 @@ fn of_verb(verb: &Verb) -> &'static [Need] {
         Verb::Eret { to: EretTarget::Place(Place::L2b), auth: Auth::None } => &[Need::SecondL2],
         Verb::Eret { to: EretTarget::Place(Place::L2b), .. } => &[Need::SecondL2, Need::Pauth],
         Verb::Eret { auth, .. } if *auth != Auth::None => &[Need::Pauth],
-        Verb::Pend(Interrupt::Irq) | Verb::WfiTimer(None) => &[Need::Irq],
+        Verb::Pend(Interrupt::Irq) | Verb::WfiTimer(None) | Verb::Timer(_) => &[Need::Irq],
         Verb::WfiTimer(Some(_)) => &[Need::Doorbell, Need::Irq],
         Verb::Pend(Interrupt::SError) => &[Need::SError],
         Verb::Disturb(Some(_)) => &[Need::Doorbell],

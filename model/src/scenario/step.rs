@@ -1,7 +1,7 @@
 //! What a step says, after parsing and after the matrix has been filled in.
 
 use abi::doorbell::{Check, Disturbance, Sweep};
-use abi::op::{Auth, Hole, Touch};
+use abi::op::{Auth, Hole, Idle, Touch};
 use abi::place::Place;
 use abi::sysreg::SysReg;
 
@@ -75,6 +75,9 @@ pub enum Verb {
     /// WFI that waits for the virtual timer, which is set right before it. Its IRQ is pending afterwards. Meanwhile
     /// others get the CPU, if a disturbance is named.
     WfiTimer(Option<Disturbance>),
+    /// Sets the virtual timer and waits for its IRQ, which is taken from the wait: an exit of the guest at an instruction
+    /// that asked for none, with whatever it has in its registers.
+    Timer(Idle),
     /// WFE.
     Wfe,
     /// A read of ACTLR_EL1, the system register that HCR_EL2.TACR traps.

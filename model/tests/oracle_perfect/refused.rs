@@ -3,7 +3,7 @@
 use model::compile::{CompileError, compile_steps};
 use model::machine::Machine;
 
-use super::{VHE, guest, machine, program, steps};
+use super::{NVHE, VHE, guest, machine, program, steps};
 
 #[track_caller]
 fn refused(text: &str, line: u32, part: &str) {
@@ -35,6 +35,15 @@ fn scenarios_that_make_no_sense() {
     refused(trapped, 4, "whether WFI is trapped");
     let elsewhere = "L1 wfi timer\nL1 set hcr_el2.imo 0\nL1 eret L2\nL2 unmask";
     refused(elsewhere, 4, "L1 set the timer");
+    // The timer's interrupt ends such a wait, and no other, and it is known where it arrives.
+    refused("L1 pend irq\nL1 timer spin", 2, "something else is pending");
+    refused("L1 set hcr_el2.imo 0\nL1 timer spin", 2, "would never be taken");
+    refused("L1 eret L1.el0\nL1.el0 timer spin", 2, "would never be taken");
+    refused("L1 eret L2.el0\nL2.el0 timer spin", 2, "CNTKCTL_EL1");
+    refused("L1 set hcr_el2.twi 1\nL1 eret L2\nL2 timer wfi", 3, "whether WFI is trapped");
+    refused("L1 eret L2\nL2 timer spin\nL1 eret back", 3, "no exception");
+    let in_memory = compile_steps(&guest(NVHE), &steps("L1 timer spin"), &machine(&guest(NVHE)), None);
+    assert!(in_memory.unwrap_err().to_string().contains("may be in memory"));
     refused("L1 smc cpu-suspend", 1, "CPU_SUSPEND would wait");
     // Firmware need not see a virtual interrupt, and what is not routed to L1 waits for a lower level.
     refused("L1 pend virq\nL1 eret L2\nL2 smc cpu-suspend", 3, "CPU_SUSPEND would wait");
@@ -64,6 +73,7 @@ fn cases_that_a_machine_cannot_run() {
     machine.hooks.irq = model::machine::IrqSource::None;
     assert_eq!(skipped("L1 pend irq", &machine), abi::skip::NO_HOOK);
     assert_eq!(skipped("L1 wfi timer", &machine), abi::skip::NO_HOOK);
+    assert_eq!(skipped("L1 timer spin", &machine), abi::skip::NO_HOOK);
     machine.features.fpmr = false;
     for text in ["L1 fill fpmr", "L1 touch fpmr", "L1 set fpmr 0", "L1 eret L2\nL2 touch fpmr"] {
         assert_eq!(skipped(text, &machine), abi::skip::FEATURE_ABSENT, "{text}");

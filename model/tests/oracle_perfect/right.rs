@@ -94,6 +94,29 @@ const NESTED: &[&str] = &[
      L2 expect all
      L2 unmask
      L2 expect all",
+    // Interrupts that come while a level runs: to L1 from L2 and from its task, and to L2 itself.
+    "L1 fill all
+     L1 eret L2
+     L2 fill all
+     L2 timer spin
+     L1 expect all
+     L1 fill all
+     L1 eret L2
+     L2 vl min
+     L2 timer wfi
+     L1 expect all
+     L1 eret L2
+     L2 eret L2.el0
+     L2.el0 fill all
+     L2.el0 timer spin
+     L1 expect all
+     L1 set hcr_el2.imo 0
+     L1 eret L2
+     L2 fill all
+     L2 timer wfi
+     L2 expect all
+     L2 timer spin
+     L2 expect all",
     // EL0 and its traps.
     "L1 fill all
      L1 eret L2
@@ -288,6 +311,8 @@ const PLAIN: &[&str] = &[
      G set fpsr 0x1f
      G expect fpsr
      G set fpcr 0x00c00000
+     G expect all
+     G timer spin
      G expect all
      G wfi timer
      G wfi

@@ -80,7 +80,7 @@ fn conclude(place: Place, arrival: Arrival) -> ! {
     let written = ring::write(kind, index, place, arrival);
     job::LEFT_PC.set(0);
     job::TARGET_PC.set(0);
-    match written.and_then(|()| irq::withdraw(vector)) {
+    match written.and_then(|()| irq::withdraw(place, vector)) {
         Err(status) => end::finish(status),
         Ok(()) if !expected => end::finish(Status::Unexpected),
         Ok(()) => interpret::run(place),

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::doorbell;
 use abi::job::Status;
-use abi::op::{Auth, Go, GprImage, Op, Touch, flag};
+use abi::op::{Auth, Go, GprImage, Idle, Op, Touch, flag};
 use abi::place::Place;
 use arch::payload::stubs::{self, Departure, Generator, IMMEDIATES, Instruction, Level, SAVED, Slot};
 use arch::{read, write};
@@ -65,6 +65,14 @@ pub(crate) fn go(op: &Op, index: u64, place: Place) -> Result<(), Status> {
         Go::Touch => Exit::by(level.slot(Instruction::Touch(first))),
         Go::Actlr => Exit::by(level.slot(Instruction::Actlr)),
         Go::Unmask => Exit::by(level.slot(Instruction::Unmask)),
+        Go::Timer => {
+            let idle = Idle::from_u64(first).ok_or(Status::BadJob)?;
+            irq::set_timer(place, idle);
+            Exit::by(level.slot(match idle {
+                Idle::Spin => Instruction::TimerSpin,
+                Idle::Wfi => Instruction::TimerWfi,
+            }))
+        }
         Go::Reset => {
             let mut x = [0; 31];
             [x[0], x[1]] = [1, job::doorbell().ok_or(Status::BadJob)? + doorbell::RESET];
@@ -98,7 +106,7 @@ pub(crate) fn go(op: &Op, index: u64, place: Place) -> Result<(), Status> {
     };
     if what == Go::WfiTimer as u64 {
         // As late as can be, for the WFI to come before the interrupt.
-        irq::set_timer();
+        irq::start_timer(place);
     }
     // SAFETY: `level` is that of this place; the addresses are a `GprImage`, a slot, a word of the header, a stack
     // pointer, an instruction and a doorbell register.
@@ -129,6 +137,9 @@ fn eret(op: &Op, place: Place) -> Result<Exit, Status> {
             }
         }
         Level::El2 => {}
+    }
+    if job::level(place) == Level::El1 && job::level(target) == Level::El0 {
+        irq::lend_timer();
     }
     signed(place, job::level(target).entry(), spsr, target, auth)
 }

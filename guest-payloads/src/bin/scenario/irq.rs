@@ -4,10 +4,11 @@
 //! An IRQ that has arrived is withdrawn after it is recorded, so that it arrives once. An SError is not: it is over
 //! when it is taken, and one that a hypervisor forgets to clear has to arrive again.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::doorbell;
-use abi::job::{Status, irq_source};
+use abi::job::{Status, flag, irq_source};
+use abi::op::Idle;
 use abi::place::Place;
 use arch::payload::control;
 use arch::sysreg::isb;
@@ -51,13 +52,18 @@ mod timer {
     pub(super) const FIRED: u64 = 1 << 2;
     /// The part of a second after which it fires: longer than an emulated host takes to have code and pages at hand that
     /// this guest is the first one to use, or there would be nothing to wait for.
-    pub(super) const PART: u64 = 256;
+    pub(super) const WAIT: u64 = 256;
+    /// The same where nothing has to be waited for, but is not to happen before: a host that preempts the guest saves its
+    /// registers.
+    pub(super) const SPIN: u64 = 16384;
     /// Rounds of waiting before it is asked anew.
     pub(super) const SPINS: u64 = 200;
+    /// CNTKCTL_EL1.EL0VTEN and EL0VCTEN: EL0 may use it, and the counter.
+    pub(super) const EL0: u64 = 1 << 8 | 1 << 1;
 }
 
-/// The timer is set, or has fired and was not turned off.
-static TIMER: AtomicBool = AtomicBool::new(false);
+/// The number of the place that has set the timer, 0 once it is turned off.
+static TIMER: AtomicU64 = AtomicU64::new(0);
 
 /// Whether the job's interrupts come through a GIC.
 pub(crate) fn has_gic() -> bool {
@@ -113,14 +119,29 @@ pub(crate) fn pend(wanted: u64) -> Result<(), Status> {
     Ok(())
 }
 
-/// Sets the timer to a moment from now.
-pub(crate) fn set_timer() {
-    TIMER.store(true, Ordering::Relaxed);
+/// Sets the timer of this place to a moment from now, as that place waits for it, without turning it on.
+pub(crate) fn set_timer(place: Place, idle: Idle) {
+    let part = match idle {
+        Idle::Spin => timer::SPIN,
+        Idle::Wfi => timer::WAIT,
+    };
+    TIMER.store(place as u64, Ordering::Relaxed);
     PENDING.store(PENDING.load(Ordering::Relaxed) | IRQ, Ordering::Relaxed);
     // Not CNTV_TVAL_EL0: FEAT_NV2 keeps the other two of an nVHE guest's EL2 in memory, and not this one.
     isb();
-    write!("cntv_cval_el0", read!("cntvct_el0") + read!("cntfrq_el0") / timer::PART);
+    write!("cntv_cval_el0", read!("cntvct_el0") + read!("cntfrq_el0") / part);
+}
+
+/// Sets the timer of this place to a moment from now, for a WFI.
+pub(crate) fn start_timer(place: Place) {
+    set_timer(place, Idle::Wfi);
     write!("cntv_ctl_el0", timer::ENABLE);
+    isb();
+}
+
+/// Lets EL0 below this EL1 use its timer.
+pub(crate) fn lend_timer() {
+    write!("cntkctl_el1", timer::EL0);
     isb();
 }
 
@@ -131,15 +152,20 @@ pub(crate) fn await_timer() {
     }
 }
 
-/// Turns it off, where it was set.
-fn stop_timer() {
-    write!("cntv_ctl_el0", 0);
+/// Turns it off at `place`, whoever set it.
+fn stop_timer(place: Place, set_at: u64) {
+    if place == Place::L1 && set_at != Place::L1 as u64 && job::has(flag::VHE) {
+        // By the other name this would be a timer of its own.
+        write!("S3_5_C14_C3_1", 0); // CNTV_CTL_EL02
+    } else {
+        write!("cntv_ctl_el0", 0);
+    }
     isb();
 }
 
 /// Turns off whatever the job before has left set. At real EL2.
 pub(crate) fn stop_timers(vhe: bool) {
-    stop_timer();
+    write!("cntv_ctl_el0", 0);
     write!("S3_4_C14_C3_1", 0); // CNTHV_CTL_EL2
     if vhe {
         write!("S3_5_C14_C3_1", 0); // CNTV_CTL_EL02
@@ -147,8 +173,8 @@ pub(crate) fn stop_timers(vhe: bool) {
     isb();
 }
 
-/// Withdraws what the vector at this offset has taken, if it was ours.
-pub(crate) fn withdraw(vector: u64) -> Result<(), Status> {
+/// Withdraws what the vector of `place` at this offset has taken, if it was ours.
+pub(crate) fn withdraw(place: Place, vector: u64) -> Result<(), Status> {
     let taken = match vector & 0x180 {
         0x080 => IRQ,
         0x180 => SERROR,
@@ -162,8 +188,9 @@ pub(crate) fn withdraw(vector: u64) -> Result<(), Status> {
     if taken == SERROR {
         return Ok(());
     }
-    if TIMER.swap(false, Ordering::Relaxed) {
-        stop_timer();
+    match TIMER.swap(0, Ordering::Relaxed) {
+        0 => {}
+        set_at => stop_timer(place, set_at),
     }
     if job::IRQ_SOURCE.get() != irq_source::GIC {
         return ring_doorbell(pending & !taken);

@@ -11,7 +11,7 @@ const SLOTS: u64 = 0x4100_0000;
 /// Where the entry of place 0 lies; each has 16 bytes.
 const ENTRIES: u64 = 0x4000_0000;
 
-const GO: [Go; 15] = [
+const GO: [Go; 16] = [
     Go::Eret,
     Go::EretBack,
     Go::Hvc,
@@ -22,6 +22,7 @@ const GO: [Go; 15] = [
     Go::Load,
     Go::Wfi,
     Go::WfiTimer,
+    Go::Timer,
     Go::Wfe,
     Go::Touch,
     Go::Actlr,
@@ -168,6 +169,15 @@ impl Cpu {
                     "it would be taken, or not end the wait"
                 );
                 return None;
+            }
+            Go::Timer => {
+                assert_eq!(self.x[0], 1, "it is not turned on");
+                self.irq = true;
+                if self.el > 0 {
+                    self.daif &= !0x80;
+                }
+                let exception = self.interrupt().expect("nothing ends this wait");
+                return self.take(exception, pc, bug);
             }
             Go::Actlr if self.el == 0 => undefined,
             Go::Actlr if self.el == 1 && !self.guest && self.hcr >> 21 & 1 != 0 => plain(2, 0x18, 0x32_0401),
