@@ -1,12 +1,13 @@
 //! A second thread of the agent, which takes the CPU from the vCPU's thread while a guest runs.
 //!
 //! It sleeps for moments, at a real-time priority: each time that it wakes up the kernel preempts the vCPU wherever it
-//! is, in the guest as a rule, with its registers live.
+//! is, in the guest as a rule, with its registers live. It leaves the vCPU as much time as it took: time passes on an emulated
+//! host while others have the CPUs below it, and whoever gets the CPU for mere moments may get nothing done.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use abi::pattern::Owner;
 use arch::host::{self, Call, Image};
@@ -44,9 +45,19 @@ pub(super) enum When {
 /// How long it sleeps in between. Twice the time that an emulated host takes for a switch there and back.
 const MOMENT: Duration = Duration::from_micros(150);
 
+/// What the two threads tell each other.
+#[derive(Debug)]
+struct Order {
+    work: Work,
+    when: When,
+    /// The rival is not in the midst of its work.
+    rests: bool,
+}
+
 #[derive(Debug)]
 struct Shared {
-    work: Mutex<(Work, When)>,
+    order: Mutex<Order>,
+    /// The order, or the number of rounds.
     changed: Condvar,
     /// The vCPU's thread.
     thread: libc::pid_t,
@@ -58,8 +69,6 @@ struct Shared {
     second: Mutex<Option<OtherGuest>>,
     /// How often it did its work.
     rounds: AtomicU64,
-    /// It is not in the midst of its work.
-    resting: AtomicU32,
     report: Mutex<Report>,
     /// What it sends, from the first time on that it is asked to; or what the host lacks.
     traffic: OnceLock<Result<Traffic, String>>,
@@ -75,14 +84,13 @@ impl Rival {
         // SAFETY: it only tells.
         let thread = unsafe { libc::gettid() };
         let shared = Arc::new(Shared {
-            work: Mutex::new((Work::Rest, When::Now)),
+            order: Mutex::new(Order { work: Work::Rest, when: When::Now, rests: true }),
             changed: Condvar::new(),
             thread,
             cpus,
             has_guest: other.is_some(),
             second: Mutex::new(None),
             rounds: AtomicU64::new(0),
-            resting: AtomicU32::new(1),
             report: Mutex::new(Report::NONE),
             traffic: OnceLock::new(),
         });
@@ -94,21 +102,20 @@ impl Rival {
 
     /// Sets it to work.
     pub(super) fn work(&self, work: Work, when: When) {
-        *lock(&self.0.work) = (work, when);
+        let mut order = lock(&self.0.order);
+        (order.work, order.when) = (work, when);
+        drop(order);
         self.0.changed.notify_all();
     }
 
     /// Ends its work, and waits until it rests. Returns what it found changed in its registers, or its guest in its own.
     pub(super) fn rest(&self) -> Report {
-        let (was, when) = std::mem::replace(&mut *lock(&self.0.work), (Work::Rest, When::Now));
+        let mut order = lock(&self.0.order);
+        let was = std::mem::replace(&mut order.work, Work::Rest);
         if was != Work::Rest {
-            while self.0.resting.load(Ordering::Acquire) == 0 {
-                match when {
-                    When::Now => thread::yield_now(),
-                    // A thread of a lower priority gets nothing by that.
-                    When::Asleep => thread::sleep(MOMENT),
-                }
-            }
+            self.0.changed.notify_all();
+            // Asleep: it may be of a lower priority.
+            drop(wait_while(&self.0.changed, order, |order| !order.rests));
             if was == Work::Migrate {
                 pin(0, 0);
             }
@@ -121,9 +128,7 @@ impl Rival {
         let rounds = || self.0.rounds.load(Ordering::Acquire);
         let before = rounds();
         self.work(work, When::Now);
-        while rounds() == before {
-            thread::yield_now();
-        }
+        drop(wait_while(&self.0.changed, lock(&self.0.order), |_| rounds() == before));
         self.rest()
     }
 
@@ -155,22 +160,34 @@ impl Rival {
     }
 }
 
+impl Shared {
+    /// Rests until there is something to do, or to be done once more: at once, or after this pause.
+    fn next(&self, pause: Duration) -> (Work, When) {
+        let mut order = lock(&self.order);
+        let was = (order.work, order.when);
+        order.rests = true;
+        self.changed.notify_all();
+        if was.0 != Work::Rest {
+            let as_it_was = |order: &mut Order| (order.work, order.when) == was;
+            let woken = self.changed.wait_timeout_while(order, pause, as_it_was);
+            order = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let mut order = wait_while(&self.changed, order, |order| order.work == Work::Rest);
+        order.rests = false;
+        (order.work, order.when)
+    }
+}
+
 fn run(shared: &Shared, mut other: Option<OtherGuest>) {
     let nanoseconds = [0, i64::from(MOMENT.subsec_nanos())];
     let moment = Call::sleep(&nanoseconds);
     let mut task = Task::new(Owner::HostTask);
     let mut there = false;
+    let mut pause = Duration::ZERO;
     prefer(When::Now);
     loop {
-        let (work, when) = {
-            let mut work = lock(&shared.work);
-            while work.0 == Work::Rest {
-                shared.resting.store(1, Ordering::Release);
-                work = shared.changed.wait(work).unwrap_or_else(PoisonError::into_inner);
-            }
-            shared.resting.store(0, Ordering::Release);
-            *work
-        };
+        let (work, when) = shared.next(pause);
+        let begun = Instant::now();
         if when == When::Asleep {
             prefer(When::Asleep);
         }
@@ -202,17 +219,30 @@ fn run(shared: &Shared, mut other: Option<OtherGuest>) {
             // To be heard when it is called next.
             prefer(When::Now);
         }
-        if slept.is_ok() {
-            shared.rounds.fetch_add(1, Ordering::Release);
-        }
         let found = std::mem::replace(&mut task.report, Report::NONE);
         lock(&shared.report).merge(found);
+        if slept.is_ok() {
+            let order = lock(&shared.order);
+            shared.rounds.fetch_add(1, Ordering::Release);
+            drop(order);
+            shared.changed.notify_all();
+        }
+        // One that waits for the vCPU to sleep takes nothing from it.
+        pause = if when == When::Now { begun.elapsed() } else { Duration::ZERO };
     }
 }
 
 /// A mutex here holds one value, which is whole whoever panicked.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wait_while<'a>(
+    changed: &Condvar,
+    order: MutexGuard<'a, Order>,
+    is_so: impl Fn(&Order) -> bool,
+) -> MutexGuard<'a, Order> {
+    changed.wait_while(order, |order| is_so(order)).unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Signals that were handled.
