@@ -134,7 +134,8 @@ checks! {
     Values = 3, "values";
     /// The FP registers are written for the guest to find them (rule P-96). Takes an image: what it is to find.
     Write = 4, "write";
-    /// Ids that stand for no register of this vCPU are refused (rules P-97, P-98).
+    /// Ids that stand for no register of this vCPU are refused, and ID registers that promise what it has not (rules P-73,
+    /// P-97, P-98).
     BadIds = 5, "bad-ids";
     /// The set of vector lengths, before and after it is final, here and in vCPUs of their own (rules P-99, P-100).
     Lengths = 6, "lengths";

@@ -353,6 +353,8 @@ touches! {
     SmcrEl1 = 21, "smcr_el1", "mrs x0, smcr_el1";
     /// Sets every element of FFR.
     SetFfr = 22, "setffr", "setffr";
+    /// Reads TPIDR2_EL0, which a guest without SME must find undefined.
+    Tpidr2El0 = 23, "tpidr2_el0", "mrs x0, tpidr2_el0";
 }
 
 /// A page that a program can unmap to make an access fault.

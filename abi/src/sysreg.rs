@@ -77,4 +77,6 @@ sysregs! {
     CurrentEl = 20, "currentel", (3, 0, 4, 2, 2);
     /// SME controls of EL1, to check that they are hidden.
     SmcrEl1 = 21, "smcr_el1", (3, 0, 1, 2, 6);
+    /// The thread pointer of SME, to check that it is hidden.
+    Tpidr2El0 = 22, "tpidr2_el0", (3, 3, 13, 0, 5);
 }

@@ -255,6 +255,7 @@ payload_slots_\level:
     SLOT    \level, msr cpacr_el1, x0
     SLOT    \level, mrs x0, S3_0_C1_C2_6 // SMCR_EL1
     SLOT    \level, setffr
+    SLOT    \level, mrs x0, S3_3_C13_C0_5 // TPIDR2_EL0
 
 // In the order of arch::payload::Generator.
 .balign 64

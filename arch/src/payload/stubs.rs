@@ -135,7 +135,7 @@ pub enum Instruction {
 
 impl Instruction {
     /// The number of touches.
-    pub const TOUCHES: u64 = 22;
+    pub const TOUCHES: u64 = 23;
 
     fn index(self) -> u64 {
         match self {

@@ -19,7 +19,7 @@ use crate::limits;
 use crate::options::{Options, TargetKind};
 use crate::qemu::{self, Qemu};
 use crate::run_folder::timestamp;
-use crate::runner::{self, Booted, Plan, Planned, Runner, Sweeping, Tolerance, Work, plan};
+use crate::runner::{self, Booted, Plan, Planned, Runner, StartError, Sweeping, Tolerance, Work, plan};
 use crate::target::{Kvm, Target, TargetConfig};
 
 /// Marks an error that makes a run void: something is missing or broken, and the command line is right.
@@ -27,7 +27,7 @@ use crate::target::{Kvm, Target, TargetConfig};
 #[error("the run is void")]
 pub(super) struct Void;
 
-/// The host under test died before there were cases, by a bug of its own.
+/// The host under test died or hung before there were cases, by a bug of its own.
 #[derive(Debug, thiserror::Error)]
 #[error("not conformant: the host's kernel failed when KVM was asked for its first guests (P-26)")]
 pub(super) struct Refuted;
@@ -90,9 +90,11 @@ pub(super) fn ask(
         for line in &lines[lines.len().saturating_sub(LINES_SHOWN)..] {
             say(&format!("console: {line}"));
         }
-        // A kernel that dies before it is asked may have been given too little memory.
+        // A kernel that dies before it is asked may have been given too little memory. One that came as far as that and
+        // then never answers hangs with its first guest: all of the boot takes longer than an answer.
+        let hangs = matches!(error, StartError::Silent { .. });
         let is_finding =
-            console.split_once(log::ASKS_KVM).is_some_and(|(_, then)| log::splat(then).is_some());
+            console.split_once(log::ASKS_KVM).is_some_and(|(_, then)| hangs || log::splat(then).is_some());
         let error = anyhow::Error::from(error);
         if is_finding { error.context(Refuted) } else { error.context(Void) }
     })

@@ -49,7 +49,7 @@ impl Case<'_> {
             Check::Write => self.write_values(image),
             Check::BadIds => {
                 self.check_bad_ids();
-                Ok(())
+                self.check_promises()
             }
             Check::Lengths => self.check_lengths(),
             Check::Init => self.check_init(),

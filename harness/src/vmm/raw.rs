@@ -151,6 +151,10 @@ pub(super) mod reg {
     pub(in crate::vmm) const ID_AA64ISAR2: u64 = id(6, 2);
     pub(in crate::vmm) const ID_AA64MMFR1: u64 = id(7, 1);
     pub(in crate::vmm) const ID_AA64MMFR3: u64 = id(7, 3);
+    /// ID_AA64PFR0_EL1.SVE.
+    pub(in crate::vmm) const PFR0_SVE: u64 = 0xf << 32;
+    /// ID_AA64PFR1_EL1.SME.
+    pub(in crate::vmm) const PFR1_SME: u64 = 0xf << 24;
     /// ID_AA64PFR2_EL1.FPMR.
     pub(in crate::vmm) const PFR2_FPMR: u64 = 0xf << 32;
     /// ID_AA64MMFR3_EL1.TCRX: TCR2_EL1 is there.

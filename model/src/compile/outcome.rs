@@ -210,8 +210,11 @@ impl Compiler<'_> {
 
     fn touch_outcome(&self, touch: Touch, operands: Operands) -> Result<Outcome, CompileError> {
         let place = self.place;
-        if touch == Touch::SmcrEl1 && self.machine.features.sme {
-            return Err(skip(skip::FEATURE_ABSENT, "the CPU has SME, so SMCR_EL1 is not undefined"));
+        if let Touch::SmcrEl1 | Touch::Tpidr2El0 = touch
+            && self.machine.features.sme
+        {
+            let why = format!("the CPU has SME, so {} is not undefined", touch.name());
+            return Err(skip(skip::FEATURE_ABSENT, why));
         }
         if touch == Touch::Fpmr && !self.machine.features.fpmr {
             let cause = Cause::Trap(undefined(place));

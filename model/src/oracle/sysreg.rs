@@ -81,7 +81,7 @@ pub fn reach(reg: SysReg, place: Place, controls: &Controls, machine: &Machine) 
         SysReg::IdAa64Pfr2El1 => constant(u64::from(features.fpmr) << 32, 0xf << 32),
         // ID_AA64ZFR0_EL1 reads as zero without SVE and SME.
         SysReg::IdAa64Zfr0El1 => constant(0, if features.sve || features.sme { 0 } else { u64::MAX }),
-        SysReg::SmcrEl1 => when(features.sme, Storage::Constant(Bits::UNKNOWN)),
+        SysReg::SmcrEl1 | SysReg::Tpidr2El0 => when(features.sme, Storage::Constant(Bits::UNKNOWN)),
     }
 }
 

@@ -55,6 +55,7 @@ impl Access {
             Touch::CpacrEl1 => read(SysReg::CpacrEl1),
             Touch::CpacrEl1Write => write(SysReg::CpacrEl1),
             Touch::SmcrEl1 => read(SysReg::SmcrEl1),
+            Touch::Tpidr2El0 => read(SysReg::Tpidr2El0),
         }
     }
 }

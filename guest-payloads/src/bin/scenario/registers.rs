@@ -47,6 +47,7 @@ accessors! {
     IdAa64Zfr0El1 "S3_0_C0_C4_4";
     ActlrEl1 "S3_0_C1_C0_1";
     SmcrEl1 "S3_0_C1_C2_6";
+    Tpidr2El0 "S3_3_C13_C0_5";
 }
 
 /// The register with this number.

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::pattern::Owner;
 use arch::host::part::{FFR, FPCR, FPMR, FPSR, P};
@@ -19,6 +20,10 @@ use super::super::task::{self, Report, Unit};
 const NT_PRFPREG: i32 = 2;
 /// NT_ARM_SVE: a header, and the same, or Z, P and FFR.
 const NT_ARM_SVE: i32 = 0x405;
+/// NT_ARM_FPMR: FPMR.
+const NT_ARM_FPMR: i32 = 0x40e;
+/// Whether the next debugger writes FPMR alone before the call.
+static FPMR_ALONE: AtomicBool = AtomicBool::new(false);
 /// Bytes of `struct user_sve_header`.
 const SVE_HEADER: usize = 16;
 /// SVE_PT_REGS_SVE: the registers after the header are those of SVE.
@@ -34,11 +39,18 @@ struct Set {
     len: usize,
 }
 
-/// What debugger and thread share.
+impl Set {
+    const NONE: Self = Self { bytes: [0; SET], len: 0 };
+}
+
+/// What debugger and thread share. FPMR is a set of its own, of no bytes where it is not there.
 struct Shared {
     at_entry: Set,
     at_exit: Set,
     found: Set,
+    fpmr_at_entry: Set,
+    fpmr_at_exit: Set,
+    fpmr_found: Set,
 }
 
 /// Why there was no debugger: the step of it that failed, and why, as an exit status.
@@ -50,13 +62,23 @@ impl Case<'_> {
     pub(super) fn run_under_debugger(&mut self) -> Result<u64, i32> {
         let unit = Unit::of_this_thread();
         let image = |generation| Box::new(task::image(Owner::HostTask, generation, unit.vl, unit.fpmr));
-        let [before, at_entry, at_exit] = [image(4), image(5), image(6)];
+        let [before, mut at_entry, at_exit] = [image(4), image(5), image(6)];
+        // In turns: what is done for one set does it for the other.
+        let fpmr_alone = unit.fpmr && FPMR_ALONE.fetch_xor(true, Ordering::Relaxed);
+        if fpmr_alone {
+            let fpmr = at_entry.0[FPMR..FPMR + 8].to_vec();
+            at_entry.clone_from(&before);
+            at_entry.0[FPMR..FPMR + 8].copy_from_slice(&fpmr);
+        }
         let call = self.kvm_run();
         let mut found = Box::new(Image::ZERO);
         let sets = Shared {
-            at_entry: set_of(&at_entry, unit),
+            at_entry: if fpmr_alone { Set::NONE } else { set_of(&at_entry, unit) },
             at_exit: set_of(&at_exit, unit),
-            found: Set { bytes: [0; SET], len: 0 },
+            found: Set::NONE,
+            fpmr_at_entry: fpmr_of(&at_entry, unit),
+            fpmr_at_exit: fpmr_of(&at_exit, unit),
+            fpmr_found: Set::NONE,
         };
         let traced = match Traced::start(sets, kind(unit)) {
             Ok(traced) => traced,
@@ -68,22 +90,13 @@ impl Case<'_> {
         // SAFETY: the VMM's own vCPU, and the CPU has what is used.
         let result = unsafe { host::call(&call, &before, &mut found, unit.uses()) };
         match traced.end() {
-            Ok(set) => {
+            Ok((set, fpmr)) => {
                 let mut report = Report::NONE;
-                task::look(
-                    &at_entry,
-                    &image_of(&set, unit, &at_entry),
-                    unit,
-                    true,
-                    Owner::HostTask,
-                    &mut report,
-                );
+                let read = image_of(&set, &fpmr, unit);
+                task::look(&at_entry, &read, unit, true, Owner::HostTask, &mut report);
                 self.complain_of(&report, "P-20", "that a debugger wrote before KVM_RUN changed in it");
-                let mut wanted = at_exit;
-                // What the debugger did not write.
-                wanted.0[FPMR..FPMR + 8].copy_from_slice(&before.0[FPMR..FPMR + 8]);
                 let mut report = Report::NONE;
-                task::look(&wanted, &found, unit, false, Owner::HostTask, &mut report);
+                task::look(&at_exit, &found, unit, false, Owner::HostTask, &mut report);
                 self.complain_of(
                     &report,
                     "P-23",
@@ -164,8 +177,15 @@ fn set_of(image: &Image, unit: Unit) -> Set {
     set
 }
 
-/// What the kernel gave, as an image; FPMR, which is no part of it, is that of `other`.
-fn image_of(set: &Set, unit: Unit, other: &Image) -> Box<Image> {
+/// FPMR of an image as the kernel wants it.
+fn fpmr_of(image: &Image, unit: Unit) -> Set {
+    let mut set = Set { len: if unit.fpmr { 8 } else { 0 }, ..Set::NONE };
+    set.bytes[..8].copy_from_slice(&image.0[FPMR..FPMR + 8]);
+    set
+}
+
+/// What the kernel gave, as an image.
+fn image_of(set: &Set, fpmr: &Set, unit: Unit) -> Box<Image> {
     let layout = Layout::of(set, unit);
     let mut image = Box::new(Image::ZERO);
     let vl = unit.vl.max(16);
@@ -180,7 +200,7 @@ fn image_of(set: &Set, unit: Unit, other: &Image) -> Box<Image> {
     }
     image.0[FPSR..FPSR + 4].copy_from_slice(&set.bytes[layout.fpsr..layout.fpsr + 4]);
     image.0[FPCR..FPCR + 4].copy_from_slice(&set.bytes[layout.fpsr + 4..layout.fpsr + 8]);
-    image.0[FPMR..FPMR + 8].copy_from_slice(&other.0[FPMR..FPMR + 8]);
+    image.0[FPMR..FPMR + 8].copy_from_slice(&fpmr.bytes[..8]);
     image
 }
 
@@ -222,15 +242,18 @@ impl Traced {
         if debugger < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { debugger, start }) }
     }
 
-    /// What the debugger read after the call.
-    fn end(self) -> io::Result<Set> {
+    /// What the debugger read after the call, and FPMR.
+    fn end(self) -> io::Result<(Set, Set)> {
         let mut status = 0;
         // SAFETY: the status is written. The alarm may ring meanwhile.
         while unsafe { libc::waitpid(self.debugger, &raw mut status, 0) } < 0
             && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
         {}
         match usize::try_from(libc::WEXITSTATUS(status)).unwrap_or(0) {
-            0 if libc::WIFEXITED(status) => Ok(self.start.shared.found.clone()),
+            0 if libc::WIFEXITED(status) => {
+                let Shared { found, fpmr_found, .. } = &self.start.shared;
+                Ok((found.clone(), fpmr_found.clone()))
+            }
             step => {
                 let what = step.checked_sub(1).and_then(|step| STEPS.get(step)).unwrap_or(&"go on");
                 Err(io::Error::other(format!("it could not {what}")))
@@ -255,11 +278,17 @@ fn debug(start: &mut Start) -> libc::c_int {
         // SAFETY: each request below is given what it wants.
         unsafe { libc::ptrace(request, thread, address, data) }
     };
-    let registers = |request: libc::c_int, set_of: &mut Set| {
-        let mut vector = libc::iovec { iov_base: set_of.bytes.as_mut_ptr().cast(), iov_len: set_of.len };
-        let answer = ptrace(request, set as usize, (&raw mut vector).expose_provenance());
-        set_of.len = vector.iov_len;
+    let one = |request: libc::c_int, kind: i32, of: &mut Set| {
+        let mut vector = libc::iovec { iov_base: of.bytes.as_mut_ptr().cast(), iov_len: of.len };
+        let answer = ptrace(request, kind as usize, (&raw mut vector).expose_provenance());
+        of.len = vector.iov_len;
         answer
+    };
+    let registers = |request: libc::c_int, all: &mut Set, fpmr: &mut Set| {
+        let sets = [(set, all), (NT_ARM_FPMR, fpmr)];
+        sets.into_iter()
+            .filter(|(_, of)| of.len > 0)
+            .fold(0, |failed, (kind, of)| failed | one(request, kind, of))
     };
     // Returns the signal that the thread stopped by.
     let wait = || {
@@ -297,15 +326,16 @@ fn debug(start: &mut Start) -> libc::c_int {
             let Call { number, arguments } = Call::kvm_run(0);
             if is_entry && (info[3], info[5]) == (number, arguments[1]) {
                 is_in = true;
-                if registers(libc::PTRACE_SETREGSET, &mut shared.at_entry) != 0 {
+                if registers(libc::PTRACE_SETREGSET, &mut shared.at_entry, &mut shared.fpmr_at_entry) != 0 {
                     return write;
                 }
             } else if is_in {
                 shared.found.len = SET;
-                if registers(libc::PTRACE_GETREGSET, &mut shared.found) != 0 {
+                shared.fpmr_found.len = shared.fpmr_at_exit.len;
+                if registers(libc::PTRACE_GETREGSET, &mut shared.found, &mut shared.fpmr_found) != 0 {
                     return read;
                 }
-                if registers(libc::PTRACE_SETREGSET, &mut shared.at_exit) != 0 {
+                if registers(libc::PTRACE_SETREGSET, &mut shared.at_exit, &mut shared.fpmr_at_exit) != 0 {
                     return write;
                 }
                 ptrace(libc::PTRACE_DETACH, 0, 0);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::case::Case;
 use super::super::raw::{self, reg};
-use super::super::vm::VmError;
+use super::super::vm::{Kind, Vm, VmError};
 use super::{get, set, some};
 
 /// Registers of AArch32 that bear names of EL2 and are there without one.
@@ -43,7 +43,9 @@ impl Case<'_> {
     /// What has to be in the list of such a vCPU, and what must not.
     fn check_members(&mut self, set: &BTreeSet<u64>) {
         let (sve, el2) = (self.kind.vq_max > 0, self.kind.el2);
-        let fpmr = self.vm.get(reg::ID_AA64PFR2).is_ok_and(|value| value & reg::PFR2_FPMR != 0);
+        let promised = |id, field| self.vm.get(id).is_ok_and(|value| value & field != 0);
+        let fpmr = promised(reg::ID_AA64PFR2, reg::PFR2_FPMR);
+        let sme = promised(reg::ID_AA64PFR1, reg::PFR1_SME);
         let mut wanted: Vec<(String, u64, bool)> = vec![
             ("fpsr".to_owned(), reg::FPSR, true),
             ("fpcr".to_owned(), reg::FPCR, true),
@@ -52,6 +54,8 @@ impl Case<'_> {
             ("ffr".to_owned(), reg::FFR, sve),
             ("zcr_el1".to_owned(), reg::ZCR_EL1, sve),
             ("zcr_el2".to_owned(), reg::ZCR_EL2, sve && el2),
+            ("svcr".to_owned(), reg::sys(3, 3, 4, 2, 2), sme),
+            ("smcr_el1".to_owned(), reg::sys(3, 0, 1, 2, 6), sme),
             ("cptr_el2".to_owned(), reg::sys(3, 4, 1, 1, 2), el2),
             ("hcr_el2".to_owned(), reg::sys(3, 4, 1, 1, 0), el2),
         ];
@@ -115,6 +119,27 @@ impl Case<'_> {
         }
         if !changed.is_empty() {
             self.complain("P-95", format!("changed by writing what was read: {}", some(&changed)));
+        }
+        Ok(())
+    }
+
+    /// Rule P-73: of a new vCPU without SVE and SME, no write makes its ID registers promise them.
+    pub(super) fn check_promises(&mut self) -> Result<(), VmError> {
+        let vm = Vm::bare(self.kvm, Kind::default())?;
+        let fields = [
+            ("ID_AA64PFR0_EL1.SVE", reg::ID_AA64PFR0, reg::PFR0_SVE),
+            ("ID_AA64PFR1_EL1.SME", reg::ID_AA64PFR1, reg::PFR1_SME),
+        ];
+        for (name, id, field) in fields {
+            let Ok(value) = vm.get(id) else { continue };
+            let promise = value | field & field.wrapping_neg();
+            // Which error it is has changed: E2BIG, once EINVAL.
+            if promise != value && set(&vm, id, &promise.to_le_bytes()).is_ok() {
+                self.complain("P-73", format!("{name} of a vCPU without it can be set"));
+            }
+            if vm.get(id).is_ok_and(|value| value & field != 0) {
+                self.complain("P-73", format!("{name} of a vCPU without it is not 0"));
+            }
         }
         Ok(())
     }

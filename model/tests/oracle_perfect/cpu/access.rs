@@ -32,7 +32,7 @@ impl Cpu {
             Touch::ZcrEl12 => (true, self.quirk, Some((SysReg::ZcrEl12, false))),
             Touch::CpacrEl1 => (false, false, Some((SysReg::CpacrEl1, false))),
             Touch::CpacrEl1Write => (false, false, Some((SysReg::CpacrEl1, true))),
-            Touch::SmcrEl1 => return Err(undefined),
+            Touch::SmcrEl1 | Touch::Tpidr2El0 => return Err(undefined),
             _ => (true, true, None),
         };
         let privileged = !matches!(reg, None | Some((SysReg::Fpsr | SysReg::Fpcr | SysReg::Fpmr, _)));
