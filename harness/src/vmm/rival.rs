@@ -288,18 +288,22 @@ pub(super) fn pin(thread: libc::pid_t, cpu: u32) {
     unsafe { libc::sched_setaffinity(thread, size_of_val(&set), &raw const set) };
 }
 
-/// Lets the calling thread go before others of an ordinary priority, which then preempt it hardly ever, or not.
+/// Lets the calling thread go before all others but the rival at its work, or not.
 pub(super) fn urge(on: bool) {
-    // SAFETY: a number of the scheduler's. Where it is not allowed, a guest is preempted now and then.
+    // SAFETY: a number of the scheduler's, for where a real-time priority is not allowed.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, if on { -20 } else { 0 }) };
+    if on { schedule(libc::SCHED_FIFO, 1) } else { schedule(libc::SCHED_OTHER, 0) }
 }
 
-/// Lets the calling thread preempt every one of an ordinary priority, or be preempted by each.
+/// Lets the calling thread preempt every other one, or be preempted by each.
 fn prefer(when: When) {
-    let (policy, priority) = match when {
-        When::Now => (libc::SCHED_FIFO, 1),
-        When::Asleep => (libc::SCHED_IDLE, 0),
-    };
+    match when {
+        When::Now => schedule(libc::SCHED_FIFO, 2),
+        When::Asleep => schedule(libc::SCHED_IDLE, 0),
+    }
+}
+
+fn schedule(policy: libc::c_int, priority: libc::c_int) {
     let parameter = libc::sched_param { sched_priority: priority, ..zeroed() };
     // Not by the function of this name: musl's answers ENOSYS, because POSIX wants it to mean a process.
     // SAFETY: the parameter is read. Where it is not allowed, the scheduler's fairness has to do.
