@@ -92,7 +92,7 @@ pub(super) fn ask(
         }
         // A kernel that dies before it is asked may have been given too little memory. One that came as far as that and
         // then never answers hangs with its first guest: all of the boot takes longer than an answer.
-        let hangs = matches!(error, StartError::Silent { .. });
+        let hangs = matches!(error, StartError::Silent { denied: false, .. });
         let is_finding =
             console.split_once(log::ASKS_KVM).is_some_and(|(_, then)| hangs || log::splat(then).is_some());
         let error = anyhow::Error::from(error);

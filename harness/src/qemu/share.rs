@@ -41,8 +41,13 @@ impl CpuShare {
     /// Whether it is too little, for this time, to tell anything of what the process was at.
     #[must_use]
     pub fn is_starved(self, elapsed: Duration) -> bool {
-        self.ran < elapsed.mul_f64(limits::STARVED)
-            || self.ran < (self.ran + self.waited).mul_f64(limits::SHARE)
+        self.ran < elapsed.mul_f64(limits::STARVED) || self.is_denied()
+    }
+
+    /// Whether others had the CPUs for most of the time that it was ready to run.
+    #[must_use]
+    pub fn is_denied(self) -> bool {
+        self.ran < (self.ran + self.waited).mul_f64(limits::SHARE)
     }
 }
 
@@ -61,6 +66,8 @@ mod tests {
         // Two that had a quarter of one each; one that slept.
         assert!(share(5, 15).is_starved(SECOND * 10));
         assert!(share(1, 0).is_starved(SECOND * 10));
+        // Who sleeps is denied nothing.
+        assert!(share(5, 15).is_denied() && !share(1, 0).is_denied());
         assert_eq!(share(7, 5).since(share(4, 1)), share(3, 4));
     }
 

@@ -50,6 +50,8 @@ pub enum StartError {
     Silent {
         /// The time that it had.
         limit: Duration,
+        /// Others had the CPUs of this machine for most of it.
+        denied: bool,
         /// What it wrote meanwhile.
         console: String,
     },
@@ -141,7 +143,10 @@ fn boot(
 pub(super) fn answered(machine: &mut Machine, limit: Duration, stop: &AtomicBool) -> Result<(), StartError> {
     match machine.run(limit, stop)? {
         JobEnd::Answered => Ok(()),
-        JobEnd::TimedOut => Err(StartError::Silent { limit, console: machine.take_console() }),
+        JobEnd::TimedOut => {
+            let denied = machine.cpu_share().is_denied();
+            Err(StartError::Silent { limit, denied, console: machine.take_console() })
+        }
         JobEnd::Died(status) => Err(StartError::Died { status, console: machine.take_console() }),
         JobEnd::Stopped => Err(StartError::Stopped),
     }
