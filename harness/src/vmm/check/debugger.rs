@@ -22,7 +22,7 @@ const NT_PRFPREG: i32 = 2;
 const NT_ARM_SVE: i32 = 0x405;
 /// NT_ARM_FPMR: FPMR.
 const NT_ARM_FPMR: i32 = 0x40e;
-/// Whether the next debugger writes FPMR alone before the call.
+/// Whether the next debugger writes FPMR alone, else everything but that.
 static FPMR_ALONE: AtomicBool = AtomicBool::new(false);
 /// Bytes of `struct user_sve_header`.
 const SVE_HEADER: usize = 16;
@@ -62,23 +62,36 @@ impl Case<'_> {
     pub(super) fn run_under_debugger(&mut self) -> Result<u64, i32> {
         let unit = Unit::of_this_thread();
         let image = |generation| Box::new(task::image(Owner::HostTask, generation, unit.vl, unit.fpmr));
-        let [before, mut at_entry, at_exit] = [image(4), image(5), image(6)];
-        // In turns: what is done for one set does it for the other.
+        let before = image(4);
+        // In turns: what the kernel does for the one that is written it has done for the other.
         let fpmr_alone = unit.fpmr && FPMR_ALONE.fetch_xor(true, Ordering::Relaxed);
-        if fpmr_alone {
-            let fpmr = at_entry.0[FPMR..FPMR + 8].to_vec();
-            at_entry.clone_from(&before);
-            at_entry.0[FPMR..FPMR + 8].copy_from_slice(&fpmr);
-        }
+        let written = |generation, over: &Image| {
+            let (mut written, mut over) = (image(generation), Box::new(over.clone()));
+            if fpmr_alone {
+                over.0[FPMR..FPMR + 8].copy_from_slice(&written.0[FPMR..FPMR + 8]);
+                over
+            } else {
+                written.0[FPMR..FPMR + 8].copy_from_slice(&over.0[FPMR..FPMR + 8]);
+                written
+            }
+        };
+        let at_entry = written(5, &before);
+        let at_exit = written(6, &at_entry);
+        let sets_of = |image: &Image| match fpmr_alone {
+            true => (Set::NONE, fpmr_of(image, unit)),
+            false => (set_of(image, unit), Set::NONE),
+        };
+        let ((at_entry_set, fpmr_at_entry), (at_exit_set, fpmr_at_exit)) =
+            (sets_of(&at_entry), sets_of(&at_exit));
         let call = self.kvm_run();
         let mut found = Box::new(Image::ZERO);
         let sets = Shared {
-            at_entry: if fpmr_alone { Set::NONE } else { set_of(&at_entry, unit) },
-            at_exit: set_of(&at_exit, unit),
+            at_entry: at_entry_set,
+            at_exit: at_exit_set,
             found: Set::NONE,
-            fpmr_at_entry: fpmr_of(&at_entry, unit),
-            fpmr_at_exit: fpmr_of(&at_exit, unit),
-            fpmr_found: Set::NONE,
+            fpmr_at_entry,
+            fpmr_at_exit,
+            fpmr_found: fpmr_of(&at_entry, unit),
         };
         let traced = match Traced::start(sets, kind(unit)) {
             Ok(traced) => traced,
@@ -96,7 +109,7 @@ impl Case<'_> {
                 task::look(&at_entry, &read, unit, true, Owner::HostTask, &mut report);
                 self.complain_of(&report, "P-20", "that a debugger wrote before KVM_RUN changed in it");
                 let mut report = Report::NONE;
-                task::look(&at_exit, &found, unit, false, Owner::HostTask, &mut report);
+                task::look(&at_exit, &found, unit, fpmr_alone, Owner::HostTask, &mut report);
                 self.complain_of(
                     &report,
                     "P-23",
@@ -331,7 +344,6 @@ fn debug(start: &mut Start) -> libc::c_int {
                 }
             } else if is_in {
                 shared.found.len = SET;
-                shared.fpmr_found.len = shared.fpmr_at_exit.len;
                 if registers(libc::PTRACE_GETREGSET, &mut shared.found, &mut shared.fpmr_found) != 0 {
                     return read;
                 }
