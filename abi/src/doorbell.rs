@@ -155,7 +155,8 @@ checks! {
     HostThread = 13, "host-thread";
     /// A debugger writes its registers before the guest runs and after (rules P-20, P-21, P-24).
     HostDebugged = 14, "host-debugged";
-    /// From now on, the disturbance `preempt` is a signal, whose handler uses every register (rules P-20, P-24).
+    /// After the guest ran it uses every register at once, and goes on until it has handled a signal, whose handler uses them
+    /// as well; from now on, the disturbance `preempt` is such a signal (rules P-20, P-21, P-24).
     HostSignal = 15, "host-signal";
     /// Between two runs, the CPU on which they are is taken offline and comes back (rules P-01, P-21).
     CpuOffline = 16, "cpu-offline";

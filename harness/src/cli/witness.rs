@@ -35,7 +35,12 @@ type Answer = (&'static str, String);
 impl Witnesses {
     /// Those that there are for a run on KVM; none for any other, and for one that is to ask nobody.
     pub(super) fn find(options: &Options, args: &RunArgs, same: &Qemu) -> Result<Option<Self>> {
-        if !options.target.is_kvm() || args.no_witness {
+        if !options.target.is_kvm() {
+            let asks = args.other_qemu.is_some() || args.board.is_some();
+            anyhow::ensure!(!asks, "--other-qemu and --board are of --target kvm and kvm-qemu");
+            return Ok(None);
+        }
+        if args.no_witness {
             return Ok(None);
         }
         let other = match &args.other_qemu {

@@ -188,13 +188,12 @@ fn calibrate(
     }
 }
 
-/// The end of the console, for an error message.
 /// What a console says of the end of its machine: the bug that the kernel told of, or the last line.
 fn reason(console: &str) -> String {
     let last = || console.lines().rev().find(|line| !line.trim().is_empty());
     match log::splat(console).or_else(last) {
         Some(line) => format!(": {line}"),
-        None => ": it wrote nothing to its console, as an image does that is not whole".to_owned(),
+        None => ": it wrote nothing to its console, as an image does that is not whole, or a saved host that does not go on".to_owned(),
     }
 }
 

@@ -260,7 +260,8 @@ fn in_mode(claims: &Claims, asked: KvmMode) -> Result<(), OutcomeError> {
         KvmMode::Protected => claims.is_protected(),
         // That of Linux 6.1 calls itself "Hyp mode".
         KvmMode::Nvhe => !claims.mode.starts_with("VHE"),
-        KvmMode::Vhe | KvmMode::Nested => true,
+        // One without nested mode says so of each case that needs it.
+        KvmMode::Vhe | KvmMode::Nested => claims.mode.starts_with("VHE"),
     };
     if is_in {
         return Ok(());

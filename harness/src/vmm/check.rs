@@ -71,6 +71,7 @@ impl Case<'_> {
             }
             Check::HostSignal => {
                 self.by_signal = true;
+                self.at_next_entry = Some(check);
                 Ok(())
             }
             Check::CpuOffline if self.claims.cpus < 2 => {

@@ -249,8 +249,8 @@ fn wait_while<'a>(
 static SIGNALS: AtomicU64 = AtomicU64::new(0);
 
 /// How many signals of [`Work::Signal`] have been handled.
-pub(super) fn signals() -> u64 {
-    SIGNALS.load(Ordering::Relaxed)
+pub(super) fn signals() -> &'static AtomicU64 {
+    &SIGNALS
 }
 
 /// Uses every register, as a handler may: the kernel gives the thread its own back (Documentation/arch/arm64/sve.rst,

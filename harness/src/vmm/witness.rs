@@ -25,7 +25,7 @@ impl<'a> Witness<'a> {
                 arrived(rival);
                 Self::Softirq(rival)
             }
-            (When::Now, Work::Signal) => Self::Signals(rival::signals()),
+            (When::Now, Work::Signal) => Self::Signals(rival::signals().load(Ordering::Relaxed)),
             (When::Now, _) => {
                 let Thread { preemptions, cpu, .. } = thread();
                 Self::Thread { preemptions, cpu }
@@ -43,7 +43,7 @@ impl<'a> Witness<'a> {
             Self::Sleep { sleeps, rounds: before, rival } => {
                 u64::from(thread().sleeps > sleeps && rounds(rival) > before)
             }
-            Self::Signals(before) => rival::signals() - before,
+            Self::Signals(before) => rival::signals().load(Ordering::Relaxed) - before,
             // However many one softirq had to decrypt.
             Self::Softirq(rival) => arrived(rival).min(1),
         }

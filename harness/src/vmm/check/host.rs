@@ -11,7 +11,7 @@ use arch::host::{self, Call, SmeImage};
 
 use super::super::alarm::BlockedAlarm;
 use super::super::case::Case;
-use super::super::rival::{When, Work};
+use super::super::rival::{self, When, Work};
 use super::super::task::{self, Report, Task, Unit};
 
 /// Rounds of waiting for a preemption: seconds, even where the CPU is emulated.
@@ -66,7 +66,8 @@ impl Case<'_> {
         match check {
             Check::HostZa => self.run_with_sme(host::ZA),
             Check::HostStreaming => self.run_with_sme(host::ZA | host::STREAMING),
-            Check::HostPreempted => self.run_then_hold(),
+            Check::HostPreempted => self.run_then_hold(Work::Task),
+            Check::HostSignal => self.run_then_hold(Work::Signal),
             Check::HostThread => self.run_elsewhere(),
             Check::HostDebugged => self.run_under_debugger(),
             Check::CpuOffline => self.run_around_offline(),
@@ -141,15 +142,15 @@ impl Case<'_> {
         }
     }
 
-    /// And then with every register in use until the thread was preempted: what it makes of SVE right after the call is
-    /// its own, however it is taken away.
-    fn run_then_hold(&mut self) -> Result<u64, i32> {
+    /// And then with every register in use until the thread was preempted, or has handled a signal: what it makes of SVE right
+    /// after the call is its own, however it is taken away.
+    fn run_then_hold(&mut self, work: Work) -> Result<u64, i32> {
         let unit = Unit::of_this_thread();
         let before = Box::new(task::image(Owner::HostTask, 3, unit.vl, unit.fpmr));
         let mut found = Box::new(host::Image::ZERO);
         let call = self.kvm_run();
-        self.rival.work(Work::Task, When::Now);
-        let word = self.rival.counter();
+        self.rival.work(work, When::Now);
+        let word = if work == Work::Signal { rival::signals() } else { self.rival.counter() };
         // V alone: the kernel need not know of any SVE yet.
         let result = self.task.call(&call, false);
         let now = word.load(Ordering::Acquire);
@@ -158,13 +159,14 @@ impl Case<'_> {
         let of_rival = self.rival.rest();
         self.of_rival.merge(of_rival);
         if left == 0 {
-            self.skip("nothing preempted the thread");
+            self.skip("nothing interrupted the thread");
         }
         let mut report = Report::NONE;
         task::look(&before, &found, unit, false, Owner::HostTask, &mut report);
         if report.times > 0 {
             let registers = names(report.harm.registers);
-            let what = format!("{registers} that the thread set after KVM_RUN changed when it was preempted");
+            let how = if work == Work::Signal { "had a signal" } else { "was preempted" };
+            let what = format!("{registers} that the thread set after KVM_RUN changed when it {how}");
             self.complain("P-21", what);
         }
         result
