@@ -331,6 +331,7 @@ mod tests {
         refused(&["holdfast", "run", "--shard", "3/2"], "i from 1 to n");
         refused(&["holdfast", "run", "--timeout-scale", "0"], "greater than 0");
         refused(&["holdfast", "run", "--depth", "0"], "1..");
+        refused(&["holdfast", "run", "--cmdline", &"a ".repeat(800)], "room for 1500");
         refused(&["holdfast", "run", "--no-witness", "--board", "a"], "cannot be used with");
     }
 

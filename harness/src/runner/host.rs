@@ -37,6 +37,10 @@ pub(super) fn start(
     let why = match Savable::new() {
         Ok((savable, beginning)) => {
             let mut machine = host.booted(beginning)?;
+            // It may have fewer CPUs online than it was given.
+            if !kvm.saves(&config) {
+                return Ok(machine);
+            }
             match host.save(&mut machine, savable) {
                 Ok(()) => return Ok(machine),
                 Err(StartError::Stopped) => return Err(StartError::Stopped),

@@ -58,6 +58,7 @@ impl Kvm {
         let snapshots = self.snapshots();
         // A CPU's clock is brought back by another one: the agent's `clocks`.
         self.host.as_ref().is_some_and(|host| host.cpus > 1)
+            && self.claims.get().is_none_or(|claims| claims.cpus > 1)
             && snapshots.given_up.is_none()
             && !snapshots.of.contains_key(config)
     }

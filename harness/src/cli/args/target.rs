@@ -69,7 +69,7 @@ pub(in crate::cli) struct HostArgs {
     #[arg(help_heading = HOST, long, value_name = "BITS", value_parser = values::sve_max)]
     pub(in crate::cli) sve_max: Option<u32>,
     /// More parameters for the kernel
-    #[arg(help_heading = HOST, long, value_name = "PARAMETERS")]
+    #[arg(help_heading = HOST, long, value_name = "PARAMETERS", value_parser = values::cmdline)]
     pub(in crate::cli) cmdline: Option<String>,
 }
 

@@ -43,6 +43,15 @@ pub(super) fn kvm_mode() -> impl TypedValueParser<Value = KvmMode> {
         .try_map(|name| KvmMode::ALL.into_iter().find(|mode| mode.name() == name).ok_or("no such mode"))
 }
 
+/// What the kernel is given beside its own parameters: it cuts all of it at 2048 bytes (COMMAND_LINE_SIZE), without a word.
+pub(super) fn cmdline(text: &str) -> Result<String, String> {
+    const MOST: usize = 1500;
+    if text.len() > MOST {
+        return Err(format!("{} bytes, and there is room for {MOST}", text.len()));
+    }
+    Ok(text.to_owned())
+}
+
 pub(super) fn sve_max(text: &str) -> Result<u32, String> {
     if text == "0" {
         Ok(0)
