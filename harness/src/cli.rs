@@ -74,11 +74,5 @@ fn failed(error: &anyhow::Error, measures: bool) -> Exit {
     // Nobody is left to tell if standard error is gone, too.
     let _ = writeln!(io::stderr(), "error: {error:#}");
     let no_room = matches!(io, Some(StorageFull | QuotaExceeded | FileTooLarge));
-    if error.is::<session::Refuted>() {
-        Exit::Nonconformant
-    } else if no_room || error.is::<session::Void>() {
-        Exit::Void
-    } else {
-        Exit::Usage
-    }
+    if no_room || error.is::<session::Void>() { Exit::Void } else { Exit::Usage }
 }

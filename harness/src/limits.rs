@@ -19,6 +19,9 @@ pub const BOOT: Duration = Duration::from_secs(30);
 /// How long an emulated host may take to boot: some three seconds for a distribution's kernel on a quiet machine.
 pub const BOOT_HOST: Duration = Duration::from_secs(120);
 
+/// How long one may take, once it has booted, to say what its KVM has: less than a second on a quiet machine.
+pub const GREETING: Duration = Duration::from_secs(20);
+
 /// How long one may take to go on where it was saved: a fifth of a second on a quiet machine.
 pub const RESUME_HOST: Duration = Duration::from_secs(10);
 /// What the calibration job takes on such a host: a VM is made, run, and taken down.

@@ -68,8 +68,14 @@ pub struct Planned {
 pub enum Work {
     /// Run it.
     Run(Box<Job>),
-    /// Nothing: this is its result, and why.
-    Settled(State, String),
+    /// Nothing: this is its result.
+    Settled(Box<CaseResult>),
+}
+
+impl Work {
+    fn settled(name: &str, state: State, why: impl Into<String>) -> Self {
+        Self::Settled(Box::new(CaseResult::without_findings(name, state, why)))
+    }
 }
 
 /// A case that can run.
@@ -98,7 +104,7 @@ impl Planned {
             let case = Arc::new(Case { guest, ..(*case).clone() });
             let work = work(&case, target, sweeping);
             // Steps that name a larger length make no sense there.
-            if !matches!(work, Work::Settled(State::Error, _)) {
+            if !matches!(&work, Work::Settled(result) if result.state == State::Error) {
                 return Self { case, work };
             }
         }
@@ -108,7 +114,7 @@ impl Planned {
 }
 
 fn work(case: &Case, target: &Target, sweeping: Sweeping) -> Work {
-    let skip = |code: &str, why: String| Work::Settled(State::Skip(code.to_owned()), why);
+    let skip = |code: &str, why| Work::settled(&case.name, State::Skip(code.to_owned()), why);
     let machine = match target.machine(&case.guest) {
         Ok(machine) => machine,
         Err(unavailable) => return skip(unavailable.code, unavailable.why),
@@ -135,7 +141,7 @@ fn work(case: &Case, target: &Target, sweeping: Sweeping) -> Work {
         Err(CompileError::Skip { code, why }) => skip(code, why),
         // A step is a line: what is wrong with it is wrong from its first column on.
         Err(CompileError::Scenario { line, message }) => {
-            Work::Settled(State::Error, format!("{}:{line}:1: {message}", case.path))
+            Work::settled(&case.name, State::Error, format!("{}:{line}:1: {message}", case.path))
         }
     }
 }
@@ -155,6 +161,21 @@ pub fn plan(cases: Vec<Arc<Case>>, target: &Target, sweeping: Sweeping, workers:
         });
         joined.flatten().collect()
     })
+}
+
+/// The plan for cases whose host does not come as far as the first of them, by a bug of its kernel: that one shows it.
+#[must_use]
+pub fn stillborn(cases: &[Arc<Case>], error: &StartError) -> Vec<Planned> {
+    let settled = cases.iter().enumerate().map(|(index, case)| {
+        let mut result = CaseResult::without_findings(&case.name, error.state(), error.why());
+        if index == 0 {
+            error.console().clone_into(&mut result.console);
+        } else {
+            result.state = State::Skip(skip::GAVE_UP.to_owned());
+        }
+        Planned { case: Arc::clone(case), work: Work::Settled(Box::new(result)) }
+    });
+    settled.collect()
 }
 
 /// Everything that a run is to do.
@@ -242,7 +263,7 @@ impl Runner {
                 Work::Run(job) => {
                     queued.push((index, job.config, budget::estimate(&job.program.ops, job.sweep.is_some())));
                 }
-                Work::Settled(state, why) => on(settled(planned, state.clone(), why)),
+                Work::Settled(result) => on(Progress::Finished(result.clone())),
             }
         }
         let workers = self.plan.workers.clamp(1, queued.len().max(1));
@@ -271,7 +292,8 @@ impl Runner {
         });
         for index in lock(&shared.queue).drain() {
             if let Some(planned) = self.plan.jobs.get(index) {
-                on(settled(planned, State::Miss, "the run was stopped before this case began"));
+                let result = unrun(planned, State::Miss, "the run was stopped before this case began");
+                on(Progress::Finished(Box::new(result)));
             }
         }
         Ran {
@@ -280,10 +302,6 @@ impl Runner {
             wall: begun.elapsed(),
         }
     }
-}
-
-fn settled(planned: &Planned, state: State, why: &str) -> Progress {
-    Progress::Finished(Box::new(unrun(planned, state, why)))
 }
 
 /// The result of a case that was not run.

@@ -201,6 +201,12 @@ impl Target {
         self.kvm.as_ref()
     }
 
+    /// Whether what runs the payload is the KVM of a host that QEMU emulates.
+    #[must_use]
+    pub fn is_emulated_host(&self) -> bool {
+        self.kvm.as_ref().is_some_and(|kvm| kvm.host().is_some())
+    }
+
     /// The machine that a guest of this target sees, from configuration alone.
     ///
     /// # Errors

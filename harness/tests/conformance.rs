@@ -47,8 +47,9 @@ fn trials(args: &Arguments) -> Result<ExitCode> {
         let target = Target::new(TargetConfig::new(&options), Version::FULL)?;
         let planned = plan(names, &target, Sweeping::default(), options.workers);
         let trials = planned.iter().map(|planned| {
-            empty(&planned.case.name)
-                .with_ignored_flag(matches!(planned.work, Work::Settled(State::Skip(_), _)))
+            let skipped =
+                matches!(&planned.work, Work::Settled(result) if matches!(result.state, State::Skip(_)));
+            empty(&planned.case.name).with_ignored_flag(skipped)
         });
         return Ok(libtest_mimic::run(args, trials.collect()).exit_code());
     }

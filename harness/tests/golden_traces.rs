@@ -29,8 +29,10 @@ fn check(name: &str, case: &str) {
     let Some(qemu) = lab::qemu() else { return };
     let cases = Suite::embedded().unwrap().cases();
     let case = cases.iter().find(|known| known.name == case).unwrap_or_else(|| panic!("no case {case}"));
-    if let Work::Settled(State::Skip(_), why) = lab::planned(case, &lab::target(&qemu, Strategy::default())) {
-        return eprintln!("skipped: {why}");
+    if let Work::Settled(result) = lab::planned(case, &lab::target(&qemu, Strategy::default()))
+        && matches!(result.state, State::Skip(_))
+    {
+        return eprintln!("skipped: {}", result.why);
     }
     let mut lab = None;
     for restore in Restore::ALL {

@@ -91,7 +91,7 @@ fn windows(format: ListFormat, cases: Vec<Arc<Case>>, to: &mut dyn Write) -> Res
                 let most = (!window::is_explicit(&job.program)).then_some(bound);
                 (job.program.windows, lines(&job.program), most, String::new())
             }
-            Work::Settled(state, why) => (0, Vec::new(), None, format!("{state}: {why}")),
+            Work::Settled(result) => (0, Vec::new(), None, format!("{}: {}", result.state, result.why)),
         };
         total += windows;
         match format {

@@ -85,12 +85,10 @@ fn execute(
     let qemu = session::find_qemu(&options)?;
     let witnesses = Witnesses::find(&options, args, &qemu)?;
     let target = session::target(&options, &qemu)?;
-    let booted = session::ask(&options, &target, &qemu, &stop)?;
-    let jobs = session::compile(&options, &cases, &target);
+    let runner = session::ready_aloud(&options, &cases, target, &qemu, &stop)?;
     if replayed.is_some() {
-        refuse_errors(&jobs)?;
+        refuse_errors(&runner.plan().jobs)?;
     }
-    let runner = session::runner(&options, jobs, target, &qemu).with(booted);
     let ran = Execution {
         options: &options,
         args,
@@ -111,10 +109,11 @@ fn execute(
 fn refuse_errors(jobs: &[Planned]) -> Result<()> {
     let mut errors: Vec<&str> = Vec::new();
     for planned in jobs {
-        if let Work::Settled(State::Error, why) = &planned.work
-            && !errors.contains(&why.as_str())
+        if let Work::Settled(result) = &planned.work
+            && result.state == State::Error
+            && !errors.contains(&result.why.as_str())
         {
-            errors.push(why);
+            errors.push(&result.why);
         }
     }
     if errors.is_empty() { Ok(()) } else { anyhow::bail!("{}", errors.join("\n")) }

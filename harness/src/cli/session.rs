@@ -14,23 +14,18 @@ use super::args::TargetArgs;
 use crate::events::{self, Emulator, Environment, Image, SCHEMA_VERSION};
 use crate::kernel;
 use crate::kvm::boot::Host;
-use crate::kvm::log;
+use crate::kvm::claims::Claims;
 use crate::limits;
 use crate::options::{Options, TargetKind};
 use crate::qemu::{self, Qemu};
 use crate::run_folder::timestamp;
-use crate::runner::{self, Booted, Plan, Planned, Runner, StartError, Sweeping, Tolerance, Work, plan};
+use crate::runner::{self, Plan, Planned, Runner, StartError, Sweeping, Tolerance, Work, plan};
 use crate::target::{Kvm, Target, TargetConfig};
 
 /// Marks an error that makes a run void: something is missing or broken, and the command line is right.
 #[derive(Debug, thiserror::Error)]
 #[error("the run is void")]
 pub(super) struct Void;
-
-/// The host under test died or hung before there were cases, by a bug of its own.
-#[derive(Debug, thiserror::Error)]
-#[error("not conformant: the host's kernel failed when KVM was asked for its first guests (P-26)")]
-pub(super) struct Refuted;
 
 /// How much of the console of a host that does not come up is shown.
 const LINES_SHOWN: usize = 24;
@@ -71,44 +66,44 @@ pub(super) fn target(options: &Options, qemu: &Qemu) -> Result<Target> {
     Ok(Target::new(TargetConfig::new(options), qemu.version())?)
 }
 
-/// Boots the host of a target that has to be asked what it is.
-pub(super) fn ask(
+/// A runner of these cases. A target that has to be asked what it is has its host booted; one that comes to nothing by a bug
+/// of its kernel is the result of the first case.
+pub(super) fn ready(
     options: &Options,
-    target: &Target,
+    cases: &[Arc<Case>],
+    target: Target,
     qemu: &Qemu,
     stop: &AtomicBool,
-) -> Result<Option<Booted>> {
+) -> Result<Runner, StartError> {
+    let (jobs, booted) = match runner::ask(&target, qemu, stop) {
+        Ok(booted) => (compile(options, cases, &target), booted),
+        Err(error) if error.state().is_nonconformant() => (runner::stillborn(cases, &error), None),
+        Err(error) => return Err(error),
+    };
+    Ok(runner(options, jobs, target, qemu).with(booted))
+}
+
+/// The same, telling of what takes long, and of a console.
+pub(super) fn ready_aloud(
+    options: &Options,
+    cases: &[Arc<Case>],
+    target: Target,
+    qemu: &Qemu,
+    stop: &AtomicBool,
+) -> Result<Runner> {
     if options.target == TargetKind::Kvm {
         crate::doctor::native_kvm().map_err(anyhow::Error::msg).context(Void)?;
     }
     if let Some(host) = &options.host {
         say(&format!("booting {} in QEMU, KVM in mode {}", host.kernel.name, host.mode.name()));
     }
-    runner::ask(target, qemu, stop).map_err(|error| {
-        let console = error.console().to_owned();
-        let lines: Vec<&str> = console.lines().collect();
+    ready(options, cases, target, qemu, stop).map_err(|error| {
+        let lines: Vec<&str> = error.console().lines().collect();
         for line in &lines[lines.len().saturating_sub(LINES_SHOWN)..] {
             say(&format!("console: {line}"));
         }
-        // A kernel that dies before it is asked may have been given too little memory. One that came as far as that and
-        // then never answers hangs with its first guest: all of the boot takes longer than an answer.
-        let hangs = matches!(error, StartError::Silent { denied: false, .. });
-        let is_finding =
-            console.split_once(log::ASKS_KVM).is_some_and(|(_, then)| hangs || log::splat(then).is_some());
-        let error = anyhow::Error::from(error);
-        if is_finding { error.context(Refuted) } else { error.context(Void) }
+        anyhow::Error::from(error).context(Void)
     })
-}
-
-/// The same, without a word.
-pub(super) fn boot(target: &Target, qemu: &Qemu, stop: &AtomicBool) -> Result<Option<Booted>> {
-    runner::ask(target, qemu, stop)
-        .map_err(|error| {
-            let console = error.console().to_owned();
-            let error = anyhow::Error::from(error);
-            if console.is_empty() { error } else { error.context(console) }
-        })
-        .context(Void)
 }
 
 /// Compiles the cases for a target. Starts nothing.
@@ -194,9 +189,16 @@ pub(super) fn environment(
 }
 
 fn kernel_under_test(kvm: &Kvm, qemu: &Qemu) -> events::Kernel {
-    let claims = kvm.claims().cloned().unwrap_or_default();
     let host = kvm.host();
     let kernel = host.map(|host| &host.kernel);
+    let claims = kvm.claims().cloned().unwrap_or_else(|| Claims {
+        // A host that never answered has told nothing of itself: its image does.
+        release: kernel.map(|kernel| kernel.release.clone()).unwrap_or_default(),
+        version: kernel
+            .and_then(|kernel| kernel.banner.split_once(" #"))
+            .map_or_else(String::new, |(_, version)| format!("#{version}")),
+        ..Claims::default()
+    });
     events::Kernel {
         name: kernel.map_or_else(|| "the kernel of this machine".to_owned(), |kernel| kernel.name.clone()),
         release: claims.release,

@@ -186,9 +186,8 @@ fn found(answers: &Answers, kind: &str, case: &str) -> Answer {
 fn run(options: &Options, qemu: &Qemu, cases: &[Arc<Case>], halt: &AtomicBool) -> Answers {
     let in_words = |error: anyhow::Error| format!("{:#}", error.root_cause());
     let target = session::target(options, qemu).map_err(in_words)?;
-    let booted = session::boot(&target, qemu, halt).map_err(in_words)?;
-    let jobs = session::compile(options, cases, &target);
-    let runner = session::runner(options, jobs, target, qemu).with(booted);
+    let runner =
+        session::ready(options, cases, target, qemu, halt).map_err(|error| in_words(error.into()))?;
     let mut results = HashMap::new();
     runner.run(halt, &mut |progress| {
         if let Progress::Finished(result) = progress

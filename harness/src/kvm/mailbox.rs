@@ -7,6 +7,7 @@ use abi::hyp::HypJob;
 use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use super::claims::Claims;
 use crate::qemu::command::slot;
 
 /// Where the [`Mail`] is, as an address of guest memory.
@@ -80,6 +81,16 @@ pub enum Reply {
     Done = 1,
     /// KVM, or the agent, could not: the text says why.
     Failed = 2,
+}
+
+/// What the agent says when it is greeted.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Greeting {
+    /// What KVM claims.
+    pub claims: Claims,
+    /// Warnings and worse that the host kernel logged of its arm64 code since it booted, where it is an emulated one, and
+    /// of anything while it was greeted, one a line.
+    pub kernel_log: String,
 }
 
 /// What the agent says of a case in words.

@@ -110,6 +110,11 @@ impl Child {
         CpuShare::of(self.process.id())
     }
 
+    /// What was collected of what the process wrote to standard error, and not taken.
+    pub(super) fn console(&self) -> &[u8] {
+        &self.console
+    }
+
     /// What the process wrote to standard error since the last call, up to [`limits::CONSOLE`] bytes of it.
     pub(super) fn take_console(&mut self) -> Vec<u8> {
         // What was written before the byte that ended the wait is in the pipe already.

@@ -110,12 +110,20 @@ impl Machine {
     ///
     /// If talking to QEMU fails though it lives.
     pub fn run(&mut self, timeout: Duration, stop: &AtomicBool) -> Result<JobEnd, MachineError> {
-        let deadline = Instant::now() + timeout;
         match self.child.send(START) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return self.died(),
-            Err(error) => return Err(MachineError::Pipe(error)),
+            Ok(()) => self.wait(timeout, stop),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.died(),
+            Err(error) => Err(MachineError::Pipe(error)),
         }
+    }
+
+    /// Waits on for the end of a job that ran out of time.
+    ///
+    /// # Errors
+    ///
+    /// If talking to QEMU fails though it lives.
+    pub fn wait(&mut self, timeout: Duration, stop: &AtomicBool) -> Result<JobEnd, MachineError> {
+        let deadline = Instant::now() + timeout;
         match self.child.receive(deadline, stop).map_err(MachineError::Pipe)? {
             Received::Byte(_) => Ok(JobEnd::Answered),
             Received::TimedOut => Ok(JobEnd::TimedOut),
@@ -134,6 +142,12 @@ impl Machine {
     #[must_use]
     pub fn take_console(&mut self) -> String {
         String::from_utf8_lossy(&self.child.take_console()).into_owned()
+    }
+
+    /// The same, which the next call tells again.
+    #[must_use]
+    pub fn console(&self) -> String {
+        String::from_utf8_lossy(self.child.console()).into_owned()
     }
 
     fn died(&mut self) -> Result<JobEnd, MachineError> {

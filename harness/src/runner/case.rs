@@ -52,6 +52,7 @@ enum CaseError {
 /// Runs a case on a machine that waits for a job.
 pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Ready) -> (CaseResult, Fate) {
     let begun = Instant::now();
+    let said = CaseText { kernel_log: std::mem::take(&mut machine.log), ..CaseText::default() };
     let mut run = Run {
         shared,
         case,
@@ -59,7 +60,7 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         machine,
         hyp: None,
         inner: Vec::new(),
-        said: CaseText::default(),
+        said,
         fate: Fate::Reusable,
         starved: false,
     };

@@ -1,32 +1,35 @@
 //! A machine with an agent: from a snapshot, if there is one, else booted, and then saved for the ones after it.
 
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
-use super::ready::{StartError, answered, chain};
+use super::ready::{Stage, StartError, answered, chain, ended};
 use crate::kvm::boot::Beginning;
+use crate::kvm::log;
 use crate::kvm::mailbox::Request;
 use crate::kvm::snapshot::{Savable, Snapshot};
 use crate::limits;
 use crate::qemu::Qemu;
 use crate::qemu::command::MachineConfig;
-use crate::qemu::machine::{Machine, MachineError};
+use crate::qemu::machine::{JobEnd, Machine, MachineError};
 use crate::target::{Kvm, Target};
 
-/// Starts a machine whose agent was greeted.
+/// Starts a machine whose agent was greeted, and tells what its kernel logged of KVM so far.
 pub(super) fn start(
     target: &Target,
     kvm: &Kvm,
     qemu: &Qemu,
     config: MachineConfig,
     stop: &AtomicBool,
-) -> Result<Machine, StartError> {
+) -> Result<(Machine, String), StartError> {
     let host = Hosts { target, kvm, qemu, config, stop };
     if let Some(snapshot) = kvm.snapshot(&config) {
         match host.restored(&snapshot) {
             Err(StartError::Stopped) => return Err(StartError::Stopped),
             Ok(machine) => {
                 kvm.snapshot_worked();
-                return Ok(machine);
+                // The host that was saved has told.
+                return Ok((machine, String::new()));
             }
             Err(error) => kvm.snapshot_failed(format!("a saved host does not go on: {}", chain(&error))),
         }
@@ -36,13 +39,13 @@ pub(super) fn start(
     }
     let why = match Savable::new() {
         Ok((savable, beginning)) => {
-            let mut machine = host.booted(beginning)?;
+            let (mut machine, log) = host.booted(beginning)?;
             // It may have fewer CPUs online than it was given.
             if !kvm.saves(&config) {
-                return Ok(machine);
+                return Ok((machine, log));
             }
             match host.save(&mut machine, savable) {
-                Ok(()) => return Ok(machine),
+                Ok(()) => return Ok((machine, log)),
                 Err(StartError::Stopped) => return Err(StartError::Stopped),
                 Err(error) => chain(&error),
             }
@@ -70,12 +73,24 @@ impl Hosts<'_> {
         Ok(Machine::start(self.kvm.launcher(self.qemu, self.config, beginning), memory)?)
     }
 
-    /// Starts a machine and greets its agent.
-    fn booted(&self, beginning: Beginning) -> Result<Machine, StartError> {
+    /// Starts a machine and greets its agent; tells what its kernel logged of KVM.
+    fn booted(&self, beginning: Beginning) -> Result<(Machine, String), StartError> {
         let mut machine = self.launched(beginning)?;
-        answered(&mut machine, limits::BOOT_HOST, self.stop)?;
-        self.target.greeted(machine.memory())?;
-        Ok(machine)
+        let begun = Instant::now();
+        let mut end = machine.run(limits::GREETING, self.stop)?;
+        let mut asked = false;
+        // All of the boot takes longer than an answer.
+        while end == JobEnd::TimedOut
+            && begun.elapsed() < limits::BOOT_HOST
+            && (!asked || machine.cpu_share().is_denied())
+        {
+            asked = machine.console().contains(log::ASKS_KVM);
+            end = machine.wait(limits::GREETING, self.stop)?;
+        }
+        let stage = if self.kvm.host().is_some() { Stage::Boot } else { Stage::Own };
+        ended(&mut machine, end, begun.elapsed(), stage)?;
+        let log = self.target.greeted(machine.memory())?;
+        Ok((machine, log))
     }
 
     /// Saves a host for the machines to come. It goes on in any case, or this is an error.
@@ -101,7 +116,7 @@ impl Hosts<'_> {
     /// Asks the agent for something, and waits until it is done.
     fn asked(&self, machine: &mut Machine, request: Request) -> Result<(), StartError> {
         self.target.ask(machine.memory(), request)?;
-        answered(machine, limits::RESUME_HOST, self.stop)?;
+        answered(machine, limits::RESUME_HOST, self.stop, Stage::Own)?;
         Ok(self.target.done(machine.memory())?)
     }
 }

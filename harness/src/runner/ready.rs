@@ -16,6 +16,7 @@ use crate::limits;
 use crate::qemu::Qemu;
 use crate::qemu::command::MachineConfig;
 use crate::qemu::machine::{JobEnd, Machine, MachineError};
+use crate::result::State;
 use crate::target::{CaseEnd, Launch, OutcomeError, Target, TargetError};
 
 /// A machine that has run its calibration.
@@ -25,6 +26,8 @@ pub(super) struct Ready {
     pub(super) config: MachineConfig,
     pub(super) number: u32,
     pub(super) pace: Pace,
+    /// What a host's kernel logged before the first case: it counts with that one's.
+    pub(super) log: String,
 }
 
 /// Why a machine did not come up.
@@ -50,10 +53,10 @@ pub enum StartError {
     Silent {
         /// The time that it had.
         limit: Duration,
-        /// Others had the CPUs of this machine for most of it.
-        denied: bool,
         /// What it wrote meanwhile.
         console: String,
+        /// Whether that is the fault of the kernel under test.
+        blamed: bool,
     },
     /// It is gone.
     #[error("QEMU ended during its first job ({status}){}", reason(console))]
@@ -62,6 +65,8 @@ pub enum StartError {
         status: std::process::ExitStatus,
         /// What it wrote before.
         console: String,
+        /// Whether that is the fault of the kernel under test.
+        blamed: bool,
     },
     /// The payload or a hypervisor ended the calibration.
     #[error("its first job ended by {0:?}")]
@@ -80,25 +85,58 @@ impl StartError {
             _ => "",
         }
     }
+
+    /// What it is for the case that needed the machine: CRASH or TIMEOUT if the kernel under test is to blame, which died or
+    /// hung over KVM's first guests (rule P-26); else that case was never run.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        match self {
+            Self::Silent { blamed: true, .. } => State::Timeout,
+            Self::Died { blamed: true, .. } => State::Crash,
+            _ => State::Miss,
+        }
+    }
+
+    /// The same in words.
+    #[must_use]
+    pub fn why(&self) -> String {
+        match self.state() {
+            State::Miss => format!("no machine: {}", chain(self)),
+            _ => format!("the host failed over KVM's first guests, before any case (P-26): {}", chain(self)),
+        }
+    }
+}
+
+/// How far a machine has come that does not answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// It has no kernel under test that could be to blame.
+    Own,
+    /// An emulated host boots: it says on its console when it has come as far as KVM.
+    Boot,
+    /// An emulated host has answered before.
+    Up,
 }
 
 /// Starts a machine and measures how fast it is.
 pub(super) fn start(shared: &Shared<'_>, config: MachineConfig) -> Result<Ready, StartError> {
     let number = shared.machines.fetch_add(1, Ordering::Relaxed);
     let spare = shared.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let mut machine = match spare {
-        Some(spare) if spare.config == config => spare.machine,
+    let Booted { mut machine, mut log, .. } = match spare {
+        Some(spare) if spare.config == config => spare,
         _ => boot(shared.target, shared.qemu, config, shared.stop)?,
     };
     let mut fastest = Duration::MAX;
     for _ in 0..limits::CALIBRATION_JOBS {
-        fastest = fastest.min(calibrate(shared, &config, &mut machine, shared.stop)?);
+        let (took, logged) = calibrate(shared, &config, &mut machine, shared.stop)?;
+        fastest = fastest.min(took);
+        log.push_str(&logged);
     }
-    // What the boot wrote belongs to no case.
+    // What the boot wrote belongs to no case; of what a host's kernel wrote the agent tells.
     drop(machine.take_console());
     let nominal = shared.target.calibration();
     let pace = Pace::calibrated(fastest, nominal, shared.plan.timeout_scale);
-    Ok(Ready { machine, config, number, pace })
+    Ok(Ready { machine, config, number, pace, log })
 }
 
 /// A machine that was started before there was a plan.
@@ -106,6 +144,8 @@ pub(super) fn start(shared: &Shared<'_>, config: MachineConfig) -> Result<Ready,
 pub struct Booted {
     pub(super) config: MachineConfig,
     pub(super) machine: Machine,
+    /// What the kernel of a host has logged so far of KVM.
+    pub(super) log: String,
 }
 
 /// Boots the host of a target that has to be asked what it is before anything can be planned; nothing for one that
@@ -113,13 +153,19 @@ pub struct Booted {
 ///
 /// # Errors
 ///
-/// If it does not come up.
+/// If it does not come up. One that boots and then says nothing is given [`limits::START_FAILURES`] tries.
 pub fn ask(target: &Target, qemu: &Qemu, stop: &AtomicBool) -> Result<Option<Booted>, StartError> {
     if target.kvm().is_none() {
         return Ok(None);
     }
     let config = target.machine_config(&GuestSpec::default(), Sweep::Off);
-    boot(target, qemu, config, stop).map(|machine| Some(Booted { config, machine }))
+    let mut tries = 1;
+    loop {
+        match boot(target, qemu, config, stop) {
+            Err(StartError::Silent { blamed: true, .. }) if tries < limits::START_FAILURES => tries += 1,
+            end => return end.map(Some),
+        }
+    }
 }
 
 /// Starts a machine that waits for its first job. An agent is greeted, and tells what KVM claims.
@@ -128,37 +174,66 @@ fn boot(
     qemu: &Qemu,
     config: MachineConfig,
     stop: &AtomicBool,
-) -> Result<Machine, StartError> {
-    match target.kvm() {
-        Some(kvm) => host::start(target, kvm, qemu, config, stop),
+) -> Result<Booted, StartError> {
+    let (machine, log) = match target.kvm() {
+        Some(kvm) => host::start(target, kvm, qemu, config, stop)?,
         None => {
             let memory = Machine::new_memory()?;
             target.load(&memory)?;
-            Ok(Machine::start(&(qemu, config), memory)?)
+            (Machine::start(&(qemu, config), memory)?, String::new())
         }
-    }
+    };
+    Ok(Booted { config, machine, log })
 }
 
 /// Runs what is in memory; anything but an answer is an error.
-pub(super) fn answered(machine: &mut Machine, limit: Duration, stop: &AtomicBool) -> Result<(), StartError> {
-    match machine.run(limit, stop)? {
-        JobEnd::Answered => Ok(()),
+pub(super) fn answered(
+    machine: &mut Machine,
+    limit: Duration,
+    stop: &AtomicBool,
+    stage: Stage,
+) -> Result<(), StartError> {
+    let end = machine.run(limit, stop)?;
+    ended(machine, end, limit, stage)
+}
+
+/// The same, of a job that has ended, or has had this much time.
+pub(super) fn ended(
+    machine: &mut Machine,
+    end: JobEnd,
+    limit: Duration,
+    stage: Stage,
+) -> Result<(), StartError> {
+    if end == JobEnd::Answered {
+        return Ok(());
+    }
+    let console = machine.take_console();
+    // A kernel that dies before KVM is asked for anything may have been given too little memory.
+    let since_asked = match stage {
+        Stage::Own => None,
+        Stage::Boot => console.split_once(log::ASKS_KVM).map(|(_, since)| since),
+        Stage::Up => Some(console.as_str()),
+    };
+    match end {
         JobEnd::TimedOut => {
-            let denied = machine.cpu_share().is_denied();
-            Err(StartError::Silent { limit, denied, console: machine.take_console() })
+            let blamed = since_asked.is_some() && !machine.cpu_share().is_denied();
+            Err(StartError::Silent { limit, console, blamed })
         }
-        JobEnd::Died(status) => Err(StartError::Died { status, console: machine.take_console() }),
-        JobEnd::Stopped => Err(StartError::Stopped),
+        JobEnd::Died(status) => {
+            let blamed = since_asked.is_some_and(|since| log::splat(since).is_some());
+            Err(StartError::Died { status, console, blamed })
+        }
+        JobEnd::Answered | JobEnd::Stopped => Err(StartError::Stopped),
     }
 }
 
-/// Runs an empty program, and tells how long that took.
+/// Runs an empty program; tells how long that took, and what a host's kernel logged meanwhile.
 fn calibrate(
     shared: &Shared<'_>,
     config: &MachineConfig,
     machine: &mut Machine,
     stop: &AtomicBool,
-) -> Result<Duration, StartError> {
+) -> Result<(Duration, String), StartError> {
     let guest = if shared.target.kvm().is_some() {
         // What every KVM has.
         GuestSpec { sve: false, vl_max: 128, ..GuestSpec::default() }
@@ -180,10 +255,12 @@ fn calibrate(
         Launch { guest: &guest, program: &program, sweep: None, fault: None, budget_ticks: budget.ticks };
     let begun = Instant::now();
     let sent = shared.target.prepare(machine.memory(), &launch)?;
-    answered(machine, limits::BOOT, stop)?;
+    let stage = if shared.target.is_emulated_host() { Stage::Up } else { Stage::Own };
+    answered(machine, limits::BOOT, stop, stage)?;
+    let took = begun.elapsed();
     let outcome = shared.target.collect(machine.memory())?;
     match outcome.end(&sent)? {
-        CaseEnd::Payload(abi::job::Status::Done) => Ok(begun.elapsed()),
+        CaseEnd::Payload(abi::job::Status::Done) => Ok((took, outcome.said.kernel_log)),
         other => Err(StartError::Job(other)),
     }
 }
@@ -192,6 +269,7 @@ fn calibrate(
 fn reason(console: &str) -> String {
     let last = || console.lines().rev().find(|line| !line.trim().is_empty());
     match log::splat(console).or_else(last) {
+        Some(log::ASKS_KVM) => ": it wrote no more to its console once it had booted".to_owned(),
         Some(line) => format!(": {line}"),
         None => ": it wrote nothing to its console, as an image does that is not whole, or a saved host that does not go on".to_owned(),
     }

@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use abi::skip;
 
 use super::case::{self, Fate};
-use super::ready::{Ready, chain, start};
+use super::ready::{Ready, start};
 use super::{Shared, Work, lock, unrun};
 use crate::limits;
 use crate::qemu::command::MachineConfig;
@@ -44,19 +44,28 @@ pub(super) fn work(shared: &Shared<'_>, progress: &Sender<Progress>) {
                 failures += 1;
                 joined = None;
                 lock(&shared.queue).leave(config);
-                let why = format!("no machine: {}", chain(&error));
-                let missed = |planned| {
-                    let mut result = unrun(planned, State::Miss, &why);
+                let state = error.state();
+                // What is no word of a kernel's may be otherwise another time.
+                if state != State::Crash
+                    && failures < limits::START_FAILURES
+                    && lock(&shared.queue).again(index, config)
+                {
+                    continue;
+                }
+                let why = error.why();
+                let unrun = |planned, state| {
+                    let mut result = unrun(planned, state, &why);
                     error.console().clone_into(&mut result.console);
                     Progress::Finished(Box::new(result))
                 };
-                if progress.send(missed(planned)).is_err() {
+                if progress.send(unrun(planned, state.clone())).is_err() {
                     return;
                 }
                 if failures >= limits::START_FAILURES {
-                    let rest = lock(&shared.queue).give_up(config);
-                    for planned in rest.into_iter().filter_map(|index| shared.plan.jobs.get(index)) {
-                        if progress.send(missed(planned)).is_err() {
+                    let rest = if state.is_void() { state } else { State::Skip(skip::GAVE_UP.to_owned()) };
+                    let given_up = lock(&shared.queue).give_up(config);
+                    for planned in given_up.into_iter().filter_map(|index| shared.plan.jobs.get(index)) {
+                        if progress.send(unrun(planned, rest.clone())).is_err() {
                             return;
                         }
                     }

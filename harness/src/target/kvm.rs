@@ -13,7 +13,7 @@ use model::scenario::step::{Cpu, GuestSpec, L1Mode};
 use super::{Target, VL_MAX};
 use crate::kvm::boot::{Beginning, Host, KvmMode};
 use crate::kvm::claims::{Claims, GuestClaims};
-use crate::kvm::mailbox::{self, CaseText, Mail, Part, Reply, Request};
+use crate::kvm::mailbox::{self, CaseText, Greeting, Mail, Part, Reply, Request};
 use crate::kvm::snapshot::Snapshot;
 use crate::limits;
 use crate::memory::{GuestMemory, OutOfRange};
@@ -234,14 +234,14 @@ impl Target {
         answer(memory).map(drop)
     }
 
-    /// Takes the answer to the greeting.
+    /// Takes the answer to the greeting; returns what the host's kernel logged of KVM so far.
     ///
     /// # Errors
     ///
     /// If the agent could not do its work, or says nothing that makes sense.
-    pub fn greeted(&self, memory: &GuestMemory) -> Result<(), OutcomeError> {
+    pub fn greeted(&self, memory: &GuestMemory) -> Result<String, OutcomeError> {
         let text = answer(memory)?;
-        let claims: Claims =
+        let Greeting { claims, kernel_log } =
             serde_json::from_str(&text).map_err(|error| OutcomeError::Agent(format!("claims: {error}")))?;
         if let Some(kvm) = &self.kvm {
             if let Some(host) = &kvm.host {
@@ -250,7 +250,7 @@ impl Target {
             // Every machine of a run is alike: the first one speaks for all.
             let _ = kvm.claims.set(claims);
         }
-        Ok(())
+        Ok(kernel_log)
     }
 }
 

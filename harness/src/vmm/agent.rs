@@ -27,7 +27,7 @@ use super::task::Task;
 use super::trace::Tracer;
 use crate::kvm::claims::Claims;
 use crate::kvm::log::ASKS_KVM;
-use crate::kvm::mailbox::{self, CaseText, Mail, Part, Reply, Request, TEXT_MAX, Traced};
+use crate::kvm::mailbox::{self, CaseText, Greeting, Mail, Part, Reply, Request, TEXT_MAX, Traced};
 use crate::qemu::command::{SLOT_SIZE, slot};
 
 /// The guest's memory: the one slot of the payload. That of another vCPU is beside it.
@@ -81,14 +81,17 @@ fn populate(memory: &GuestMemoryMmap) -> Result<()> {
 }
 
 fn serve_emulated() -> Result<()> {
+    let (log, boot) = KernelLog::since_boot();
     say(ASKS_KVM);
-    Agent::new(Emulated::open()?).serve()
+    Agent { channel: Emulated::open()?, log, logged: boot, host: None }.serve()
 }
 
 /// As a process beside the harness, with the shared file at `path`.
 #[must_use]
 pub fn serve(path: &str) -> ExitCode {
-    let served = Local::open(path).map_err(Into::into).and_then(|channel| Agent::new(channel).serve());
+    let served = Local::open(path).map_err(Into::into).and_then(|channel| {
+        Agent { channel, log: KernelLog::open(), logged: String::new(), host: None }.serve()
+    });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -118,14 +121,12 @@ struct Host {
 struct Agent<C> {
     channel: C,
     log: KernelLog,
+    /// What the kernel logged before the greeting.
+    logged: String,
     host: Option<Host>,
 }
 
 impl<C: Channel> Agent<C> {
-    fn new(channel: C) -> Self {
-        Self { channel, log: KernelLog::open(), host: None }
-    }
-
     /// Until there are no more requests.
     fn serve(&mut self) -> Result<()> {
         while self.channel.wait()? {
@@ -158,9 +159,10 @@ impl<C: Channel> Agent<C> {
         match Request::from_u64(mail.request).ok_or("an unknown request")? {
             Request::Hello => {
                 let host = self.greet(parts)?;
-                let text = serde_json::to_string(&host.claims)?;
+                let kernel_log = std::mem::take(&mut self.logged) + &self.log.take();
+                let greeting = Greeting { claims: host.claims.clone(), kernel_log };
                 self.host = Some(host);
-                Ok(text)
+                Ok(serde_json::to_string(&greeting)?)
             }
             Request::Rest => Ok(String::new()),
             Request::Resume => {

@@ -21,6 +21,16 @@ impl KernelLog {
         log
     }
 
+    /// Opens the log at its first line, and takes what it has of arm64's own code: what a driver had to say of this machine
+    /// while it booted is no matter of KVM's.
+    pub(super) fn since_boot() -> (Self, String) {
+        let mut log = Self(open());
+        let boot = log.take();
+        let own =
+            boot.lines().filter(|line| line.contains("arch/arm64/")).flat_map(|line| [line, "\n"]).collect();
+        (log, own)
+    }
+
     /// Warnings and worse that were logged since the last call, one a line.
     pub(super) fn take(&mut self) -> String {
         let mut text = String::new();
