@@ -16,6 +16,7 @@ use vm_memory::{
 };
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
+use super::alarm;
 use super::case::{self, Said};
 use super::channel::{Channel, Emulated, Local};
 use super::claims::claims;
@@ -129,6 +130,7 @@ struct Agent<C> {
 impl<C: Channel> Agent<C> {
     /// Until there are no more requests.
     fn serve(&mut self) -> Result<()> {
+        alarm::block();
         while self.channel.wait()? {
             let mut mail = Mail::new_zeroed();
             self.channel.read(mailbox::ADDRESS, mail.as_mut_bytes())?;

@@ -15,7 +15,7 @@ use kvm_bindings::{
 use kvm_ioctls::Kvm;
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 
-use super::alarm::Alarm;
+use super::alarm::{self, Alarm};
 use super::arrival::Arrivals;
 use super::disturb::Awaited;
 use super::other::OtherGuest;
@@ -255,7 +255,10 @@ impl Case<'_> {
         }
         if let Err(errno) = result {
             return match errno {
-                libc::EINTR | libc::EAGAIN => Exit::Signal,
+                libc::EINTR | libc::EAGAIN => {
+                    alarm::forget();
+                    Exit::Signal
+                }
                 // An access without a valid syndrome to what is no memory.
                 libc::ENOSYS => Exit::Other(End::WildAccess, 0),
                 other => Exit::Other(End::UnknownExit, u64::from(other.unsigned_abs())),

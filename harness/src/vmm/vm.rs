@@ -13,6 +13,7 @@ use kvm_bindings::{
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 use vm_memory::{Address as _, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _};
 
+use super::alarm;
 use super::gic::Gic;
 use super::raw::{self, reg};
 use crate::kvm::sme;
@@ -81,6 +82,7 @@ impl Vm {
         fd.get_preferred_target(&mut init).map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
         init.features[0] = features(&fd, kind);
         vcpu.vcpu_init(&init).map_err(failed("KVM_ARM_VCPU_INIT"))?;
+        alarm::let_through(&vcpu);
         let vm = Self { vcpu, second: None, gic: None, fd, init };
         if kind.without_tcr2 {
             let shown = vm.get(reg::ID_AA64MMFR3)?;

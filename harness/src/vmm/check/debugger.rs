@@ -258,7 +258,7 @@ impl Traced {
     /// What the debugger read after the call, and FPMR.
     fn end(self) -> io::Result<(Set, Set)> {
         let mut status = 0;
-        // SAFETY: the status is written. The alarm may ring meanwhile.
+        // SAFETY: the status is written. A signal may come meanwhile.
         while unsafe { libc::waitpid(self.debugger, &raw mut status, 0) } < 0
             && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
         {}

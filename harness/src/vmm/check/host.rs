@@ -9,7 +9,6 @@ use abi::op::mask;
 use abi::pattern::{Owner, mix};
 use arch::host::{self, Call, SmeImage};
 
-use super::super::alarm::BlockedAlarm;
 use super::super::case::Case;
 use super::super::rival::{self, When, Work};
 use super::super::task::{self, Report, Task, Unit};
@@ -175,17 +174,14 @@ impl Case<'_> {
     /// By another thread: its registers are its own, and the guest's follow the vCPU there and back.
     fn run_elsewhere(&mut self) -> Result<u64, i32> {
         let call = self.kvm_run();
-        let blocked = BlockedAlarm::new();
         let (result, report) = std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                BlockedAlarm::unblock();
                 let mut task = Task::new(Owner::HostTask);
                 let result = task.call(&call, true);
                 (result, task.report)
             });
             thread.join().unwrap_or((Err(libc::EIO), Report::NONE))
         });
-        drop(blocked);
         self.task.report.merge(report);
         result
     }

@@ -5,6 +5,7 @@ use arch::host::{Call, Q_ACCESS};
 use kvm_bindings::{KVM_CAP_ARM_NISV_TO_USER, KVM_EXIT_ARM_NISV, KVM_EXIT_MMIO, kvm_enable_cap};
 use std::os::fd::AsRawFd as _;
 
+use super::super::alarm;
 use super::super::case::Case;
 use super::super::other::OtherGuest;
 use super::super::raw::reg;
@@ -68,7 +69,7 @@ impl Case<'_> {
         loop {
             match self.task.call(&Call::kvm_run(vcpu.as_raw_fd()), true) {
                 Ok(_) => return Left::Exit(vcpu.get_kvm_run().exit_reason),
-                Err(libc::EINTR) if !self.is_late() => {}
+                Err(libc::EINTR) if !self.is_late() => alarm::forget(),
                 Err(errno) => return Left::Error(errno),
             }
         }
