@@ -14,10 +14,12 @@ const LINES: usize = 37;
 const LANES: usize = 3;
 /// Steps shown around the failing one if there is room, before it and behind it.
 const STEPS: usize = 3;
-/// Lines of steps shown in any case.
+/// Lines of steps shown before there are more events than the least, and those shown in any case.
+const STEPS_WANTED: usize = 4;
 const STEPS_LEAST: usize = 2;
-/// Lines of trace events of the host kernel shown if there is room.
+/// Lines of trace events of the host kernel shown if there is room, and before there are more steps than the least.
 const EVENTS: usize = 8;
+const EVENTS_LEAST: usize = 4;
 /// Lines of the host kernel's log shown.
 const LOG: usize = 6;
 /// Lines that a command line may take.
@@ -31,7 +33,10 @@ pub(super) fn lines(environment: &Environment, case: &Case, elsewhere: &Elsewher
     parts.retain(|part| !part.is_empty());
     // With an empty line before each part.
     let room = LINES.saturating_sub(parts.iter().map(|part| part.len() + 1).sum::<usize>() - 1);
-    let traced = traced(case, room.saturating_sub(STEPS_LEAST + 2));
+    // With two empty lines.
+    let beside = |steps: usize| room.saturating_sub(steps + 2);
+    let least = heading(case).len() + EVENTS_LEAST;
+    let traced = traced(case, beside(STEPS_WANTED).max(beside(STEPS_LEAST).min(least)));
     let steps = steps(case, room.saturating_sub(traced.len() + 1 + usize::from(!traced.is_empty())));
     let before_machine = parts.len() - 1;
     parts.splice(before_machine..before_machine, [steps, traced].into_iter().filter(|part| !part.is_empty()));
@@ -184,14 +189,18 @@ fn logged(case: &Case) -> Vec<String> {
     text.collect()
 }
 
+/// What the trace is of; nothing where there is none to show.
+fn heading(case: &Case) -> Vec<String> {
+    // Beside what a kernel logged, events of a run in which it did not are of no use.
+    let is_of_use = |trace: &&KernelTrace| !of_kernel(case) || trace.end == KernelTrace::SAME;
+    let trace = case.kernel_trace.as_ref().filter(is_of_use);
+    trace.map_or_else(Vec::new, |trace| wrapped("trace     ", &trace::heading(trace), 2))
+}
+
 /// What the host kernel traced, in at most so many lines.
 fn traced(case: &Case, room: usize) -> Vec<String> {
-    let Some(trace) = &case.kernel_trace else { return Vec::new() };
-    // Beside what a kernel logged, events of a run in which it did not are of no use.
-    if of_kernel(case) && trace.end != KernelTrace::SAME {
-        return Vec::new();
-    }
-    let mut text = wrapped("trace     ", &trace::heading(trace), 2);
+    let mut text = heading(case);
+    let Some(trace) = case.kernel_trace.as_ref().filter(|_| !text.is_empty()) else { return text };
     let mut room = EVENTS.min(room.saturating_sub(text.len()));
     let mut events: Vec<Vec<String>> = Vec::new();
     // The last is the nearest to what went wrong.
