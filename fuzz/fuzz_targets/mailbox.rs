@@ -7,13 +7,17 @@ use std::sync::{Arc, LazyLock};
 
 use abi::hyp::{End, HypJob};
 use abi::job::{JobHeader, SYMBOL, Status};
+use harness::diagnose::Space;
+use harness::events::convert;
+use harness::kvm::complaint::{Changed, Complaint};
 use harness::kvm::log::splat;
-use harness::kvm::mailbox::{ADDRESS, CaseText, Complaint, HYP_JOB, Mail, Reply, TEXT, Traced};
+use harness::kvm::mailbox::{ADDRESS, CaseText, HYP_JOB, Mail, Reply, TEXT, Traced};
 use harness::kvm::trace;
 use harness::memory::GuestMemory;
 use harness::options::{Options, TargetKind};
 use harness::qemu::Version;
 use harness::qemu::machine::Machine;
+use harness::result::{CaseResult, State};
 use harness::target::{Launch, Ring, Target, TargetConfig};
 use libfuzzer_sys::fuzz_target;
 use model::compile::{Program, compile};
@@ -111,7 +115,11 @@ fn take(memory: &GuestMemory, program: &Program, sent: &JobHeader) {
                 let _ = judge(program, &ring);
             }
         }
-        let _ = (outcome.said.complaints(), splat(&outcome.said.kernel_log));
+        let space = Space::default();
+        let _ = splat(&outcome.said.kernel_log);
+        let complaints = outcome.said.complaints.clone();
+        let result = CaseResult { complaints, ..CaseResult::without_findings("fuzz", State::Fail, "") };
+        let _ = convert::case(&result, None, || &space);
         if let Some(traced) = &outcome.said.traced {
             let _ = trace::heading(&trace::read(traced, "", false));
         }
@@ -126,7 +134,14 @@ fn case_text(text: &[u8]) -> Vec<u8> {
     let mut next = || lines.next().unwrap_or_default();
     let said = CaseText {
         kernel_log: next(),
-        complaints: vec![Complaint { rule: next(), what: next() }],
+        complaints: vec![Complaint::new(&next(), next()).by(next()).wanted(next(), next()).changed(
+            Changed {
+                owner: next().len() as u8,
+                register: 1 << (next().len() % 64),
+                wanted: next().into(),
+                found: next().into(),
+            },
+        )],
         skipped: Some(next()).filter(|why| !why.is_empty()),
         traced: Some(Traced { thread: 117, ended: true, lines: lines.collect(), ..Traced::default() }),
     };

@@ -10,6 +10,7 @@
 //! reader ignores those that it does not know.
 
 mod again;
+mod complained;
 pub mod convert;
 mod evidence;
 mod hex;
@@ -18,6 +19,7 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
+pub use again::quote;
 pub use evidence::{KernelEvent, KernelTrace, Witness};
 pub use hex::Hex;
 pub use read::{LINE_MAX, Log, ReadError, read};
@@ -233,7 +235,7 @@ pub struct Finding {
     pub place: String,
     /// The rules broken.
     pub rules: Vec<Rule>,
-    /// What differs: a register, or what else can be wrong.
+    /// What differs: a register, or what else can be wrong. Where a VMM or a kernel sees it, a clause.
     pub what: String,
     /// The failure class, in a word.
     pub class: String,
@@ -241,7 +243,7 @@ pub struct Finding {
     pub class_words: String,
     /// Where the wrong value comes from, in words; empty if that is unknown or has no meaning.
     pub origin: String,
-    /// The transition before it, in words; empty if there was none.
+    /// The transition before it, or the call that showed it, in words; empty if there was none.
     pub transition: String,
     /// The values that the architecture allows.
     pub expected: Vec<String>,
@@ -253,6 +255,31 @@ pub struct Finding {
     pub point: Option<u64>,
     /// A hash of rule, register class, failure class and transition.
     pub fingerprint: String,
+}
+
+impl Scenario {
+    /// The CPU with every vector length that is a multiple of 128 bits.
+    pub const ALL_LENGTHS: &'static str = "all-lengths";
+}
+
+impl Finding {
+    /// Where a VMM sees something: what it was answered, or finds in its own registers.
+    pub const VMM: &'static str = "the VMM";
+    /// Where a kernel sees it: in its log.
+    pub const KERNEL: &'static str = "the host kernel";
+
+    /// Whether [`Self::what`] says in a clause what is wrong, for it is of no register that a guest recorded.
+    #[must_use]
+    pub fn is_clause(&self) -> bool {
+        [Self::VMM, Self::KERNEL].contains(&self.place.as_str())
+    }
+
+    /// What was before it, in words: `after eret L1 -> L2`, or the call that a VMM made.
+    #[must_use]
+    pub fn after(&self) -> String {
+        let by = if self.is_clause() { "by" } else { "after" };
+        format!("{by} {}", self.transition)
+    }
 }
 
 /// A conformance rule.
@@ -284,6 +311,9 @@ pub struct Scenario {
     pub file: String,
     /// What it checks, in words.
     pub title: String,
+    /// The CPU that it asks for, where that is not the usual one: `all-lengths`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
     /// Its steps with the matrix filled in.
     pub steps: Vec<Step>,
 }

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`mailbox`] | what travels between harness and agent |
 //! | [`claims`] | what a KVM says that its guests have |
+//! | [`complaint`] | what it did wrong as its user sees it |
 //! | [`log`] | what a kernel's log says about it |
 //! | [`trace`] | what its trace events tell of a case |
 //! | [`sme`] | the registers of SME as they are planned |
@@ -17,6 +18,7 @@
 
 pub mod boot;
 pub mod claims;
+pub mod complaint;
 pub mod log;
 pub mod mailbox;
 pub mod sme;

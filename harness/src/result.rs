@@ -9,6 +9,7 @@ use abi::hyp::{Counters, End, Harm, TraceEvent};
 use abi::record::Arrival;
 
 use crate::events::KernelTrace;
+use crate::kvm::complaint::Complaint;
 
 /// One thing that the oracle found wrong.
 pub use model::judge::Finding;
@@ -116,6 +117,8 @@ pub struct CaseResult {
     pub why: String,
     /// What the oracle found wrong.
     pub findings: Vec<Finding>,
+    /// What KVM did wrong as its user sees it; [`Self::why`] begins with it.
+    pub complaints: Vec<Complaint>,
     /// The sweep, if the case was swept.
     pub sweep: Option<SweepOutcome>,
     /// What the reference hypervisor reported; none on other targets.
@@ -146,6 +149,7 @@ impl CaseResult {
             state,
             why: why.into(),
             findings: Vec::new(),
+            complaints: Vec::new(),
             sweep: None,
             hyp: None,
             kernel_trace: None,

@@ -17,7 +17,7 @@ use abi::place::Place;
 use abi::sysreg::SysReg;
 
 pub use finding::{FailureClass, Finding, LaneDiff, Origin, RegisterName};
-pub use neighbor::{names, neighbor};
+pub use neighbor::{Difference, difference, names, neighbor};
 pub use ring::RingError;
 
 use crate::compile::{Check, DumpCheck, Expected, Item, Program};

@@ -144,7 +144,10 @@ fn case(state: &str, line: &Value) -> Case {
             why.push_str("; ");
         }
         let (what, actual) = (text(&finding["what"]), text(&finding["actual"]));
-        why.push_str(&format!("{what} is {actual}, expected {}", expected.join(" or ")));
+        why.push_str(&match actual.as_str() {
+            "" => what,
+            actual => format!("{what} is {actual}, expected {}", expected.join(" or ")),
+        });
     }
     if let Some(reason) = expectation["reason"].as_str() {
         why = reason.to_owned();

@@ -7,9 +7,15 @@ impl Environment {
     /// The command that runs the case of this name again; what is the default anyway is left out.
     #[must_use]
     pub fn again(&self, name: &str) -> String {
+        self.again_words(name).iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The same, one word each, as a program is given them.
+    #[must_use]
+    pub fn again_words(&self, name: &str) -> Vec<String> {
         let command = if self.replayed.is_some() { "replay" } else { "run" };
-        let mut words = vec![format!("cargo holdfast {command}")];
-        let mut option = |name: &str, value: &str| words.push(format!("--{name} {}", quote(value)));
+        let mut words = ["cargo", "holdfast", command].map(str::to_owned).to_vec();
+        let mut option = |name: &str, value: &str| words.extend([format!("--{name}"), value.to_owned()]);
         if self.target != "reference" {
             option("target", &self.target);
         }
@@ -35,13 +41,14 @@ impl Environment {
         if let Some(fault) = &self.fault {
             option("fault", fault);
         }
-        words.push(quote(self.replayed.as_deref().unwrap_or(name)));
-        words.join(" ")
+        words.push(self.replayed.as_deref().unwrap_or(name).to_owned());
+        words
     }
 }
 
 /// The word as a shell takes it.
-fn quote(word: &str) -> String {
+#[must_use]
+pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=.,:/@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

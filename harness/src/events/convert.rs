@@ -8,10 +8,13 @@ use abi::record;
 use model::judge::{LaneDiff, Origin, RegisterName};
 use model::rules;
 use model::scenario::Case as Source;
+use model::scenario::step::Cpu;
 use sha2::{Digest as _, Sha256};
 use zerocopy::FromBytes as _;
 
-use super::{Arrival, Case, Counter, Finding, Hex, Hypervisor, Lane, Position, Rule, Scenario, Step, Sweep};
+use super::{
+    Arrival, Case, Counter, Finding, Hex, Hypervisor, Lane, Position, Rule, Scenario, Step, Sweep, complained,
+};
 use crate::diagnose::{Space, esr, pstate, trace, vector};
 use crate::result::{CaseResult, HypReport, State, SweepOutcome};
 
@@ -29,7 +32,7 @@ pub fn case<'a>(
 ) -> Case {
     let mut case = Case {
         name: result.name.clone(),
-        why: result.why.clone(),
+        why: complained::why(result),
         sweep: result.sweep.as_ref().map(sweep),
         hypervisor: result.hyp.as_deref().map(hypervisor),
         duration_us: u64::try_from(result.duration.as_micros()).unwrap_or(u64::MAX),
@@ -46,7 +49,8 @@ pub fn case<'a>(
 fn explain(case: &mut Case, result: &CaseResult, source: Option<&Source>, space: &Space<'_>) {
     let point = result.sweep.and_then(|sweep| sweep.failing_point);
     let own = source.map_or(&[][..], |source| &source.rules);
-    case.findings = result.findings.iter().map(|found| finding(found, point, own)).collect();
+    let found = result.findings.iter().map(|found| finding(found, point, own));
+    case.findings = found.chain(result.complaints.iter().map(complained::finding)).collect();
     case.scenario = source.map(scenario);
     case.kernel_trace = result.kernel_trace.as_deref().cloned();
     case.unexpected = result.unexpected.as_ref().map(arrival);
@@ -65,8 +69,11 @@ fn explain(case: &mut Case, result: &CaseResult, source: Option<&Source>, space:
 /// Of a finding the model's; of anything else a hash of how the case ended, without what differs from run to
 /// run (addresses, times).
 fn fingerprint(case: &Case, result: &CaseResult) -> String {
-    if let Some(finding) = case.findings.first() {
-        return finding.fingerprint.clone();
+    if let Some(finding) = result.findings.first() {
+        return model::fingerprint::fingerprint(finding);
+    }
+    if let Some(complaint) = result.complaints.first().filter(|_| result.state == State::Fail) {
+        return complained::fingerprint(complaint);
     }
     let mut parts = vec![case.state.clone()];
     if let Some(arrival) = &result.unexpected {
@@ -82,34 +89,24 @@ fn fingerprint(case: &Case, result: &CaseResult) -> String {
     if parts.len() == 1 {
         parts.push(result.why.chars().filter(|c| !c.is_ascii_digit()).collect());
     }
-    let hash = Sha256::digest(parts.join("\n").as_bytes());
-    hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    digest(&parts.join("\n"))
+}
+
+/// A short hash of a text.
+pub(super) fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A finding in words; `point` is the sweep point of the pass that showed it, `own` are the scenario's rules, for a
 /// finding that has none.
 #[must_use]
 pub fn finding(found: &model::judge::Finding, point: Option<u64>, own: &[String]) -> Finding {
-    let rule = |id: &str| Rule {
-        id: id.to_owned(),
-        words: rules::get(id).map_or_else(String::new, |rule| rule.text.to_owned()),
-    };
     let rules = if found.rules.is_empty() {
         own.iter().map(|id| rule(id)).collect()
     } else {
         found.rules.iter().map(|id| rule(id)).collect()
     };
     let first = found.expected.first().map_or(&found.actual, |expected| expected);
-    let lane = |diff: &LaneDiff| Lane {
-        lane: narrow(diff.lane),
-        expected: Hex(diff.expected),
-        actual: Hex(diff.actual),
-        origin: match diff.origin {
-            Some(origin) => origin.to_string(),
-            None if diff.actual == 0 => "zero".to_owned(),
-            None => String::new(),
-        },
-    };
     Finding {
         step: narrow(found.step),
         op: narrow(found.op),
@@ -122,8 +119,7 @@ pub fn finding(found: &model::judge::Finding, point: Option<u64>, own: &[String]
         },
         class: found.class.name().to_owned(),
         class_words: found.class.to_string(),
-        // The lanes tell their own.
-        origin: found.origin.map_or_else(String::new, |origin| Origin { lane: None, ..origin }.to_string()),
+        origin: found.origin.map_or_else(String::new, origin),
         transition: found.transition.clone().unwrap_or_default(),
         expected: found.expected.iter().map(|bytes| value(found.what, bytes, &found.actual)).collect(),
         actual: value(found.what, &found.actual, first),
@@ -133,14 +129,39 @@ pub fn finding(found: &model::judge::Finding, point: Option<u64>, own: &[String]
     }
 }
 
+/// A rule with its words.
+pub(super) fn rule(id: &str) -> Rule {
+    let words = rules::get(id).map_or_else(String::new, |rule| rule.text.to_owned());
+    Rule { id: id.to_owned(), words }
+}
+
+/// A lane that differs.
+pub(super) fn lane(diff: &LaneDiff) -> Lane {
+    Lane {
+        lane: narrow(diff.lane),
+        expected: Hex(diff.expected),
+        actual: Hex(diff.actual),
+        origin: match diff.origin {
+            Some(origin) => origin.to_string(),
+            None if diff.actual == 0 => "zero".to_owned(),
+            None => String::new(),
+        },
+    }
+}
+
+/// Whose a register is. The lanes tell their own.
+pub(super) fn origin(origin: Origin) -> String {
+    Origin { lane: None, ..origin }.to_string()
+}
+
 /// An index, in the width that the log has for it. No program has as many operations.
-fn narrow(index: usize) -> u32 {
+pub(super) fn narrow(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 /// A value for people: in hexadecimal, and in words where there are any. Of registers of flags those are the fields in
 /// which it differs from `other`.
-fn value(what: RegisterName, bytes: &[u8], other: &[u8]) -> String {
+pub(super) fn value(what: RegisterName, bytes: &[u8], other: &[u8]) -> String {
     let word = |bytes: &[u8]| bytes.first_chunk().map(|word| u64::from_le_bytes(*word));
     let significant = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
     let digits: String = bytes.iter().take(significant).rev().map(|byte| format!("{byte:02x}")).collect();
@@ -174,7 +195,8 @@ fn scenario(source: &Source) -> Scenario {
         .steps
         .iter()
         .map(|step| Step { line: step.line, text: format!("{} {}", step.place.name(), step.verb) });
-    Scenario { file: source.path.clone(), title: source.title.clone(), steps: steps.collect() }
+    let cpu = (source.guest.cpu == Cpu::AllLengths).then(|| Scenario::ALL_LENGTHS.to_owned());
+    Scenario { file: source.path.clone(), title: source.title.clone(), cpu, steps: steps.collect() }
 }
 
 fn sweep(outcome: &SweepOutcome) -> Sweep {

@@ -10,6 +10,7 @@ use cpio::NewcBuilder;
 use model::scenario::step::Cpu;
 use rustix::fs::{MemfdFlags, memfd_create};
 
+use crate::events::quote;
 use crate::image::embedded;
 use crate::kernel::modules::FOLDER_MODE;
 use crate::kernel::{Kernel, KernelSpec};
@@ -197,10 +198,9 @@ impl Host {
         let start = std::iter::once(start.get_program()).chain(start.get_args());
         let start = start.map(|word| word.to_string_lossy().into_owned());
         let image = self.kernel.image.to_string_lossy();
-        let quote = |word: String| if word.contains(' ') { format!("'{word}'") } else { word };
         start
             .chain(self.arguments(Cpu::Max, "MAIL", &image, Some("INITRD")))
-            .map(quote)
+            .map(|word| quote(&word))
             .collect::<Vec<_>>()
             .join(" ")
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::claims::Claims;
+use super::complaint::Complaint;
 use crate::qemu::command::slot;
 
 /// Where the [`Mail`] is, as an address of guest memory.
@@ -119,29 +120,6 @@ pub struct Traced {
     pub ended: bool,
     /// The last lines of the trace, oldest first.
     pub lines: Vec<String>,
-}
-
-impl CaseText {
-    /// The complaints, one after the other.
-    #[must_use]
-    pub fn complaints(&self) -> String {
-        self.complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-    }
-}
-
-/// A rule that KVM broke, as its user sees it.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Complaint {
-    /// The rule, `P-xx`.
-    pub rule: String,
-    /// What was found.
-    pub what: String,
-}
-
-impl std::fmt::Display for Complaint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.rule, self.what)
-    }
 }
 
 impl Request {

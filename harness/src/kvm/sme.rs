@@ -4,7 +4,7 @@
 //! versions 8 to 13): only that is asked of a vCPU in which all of them agree. It is written against [`Vcpu`], so that it can
 //! be seen to find something before there is a kernel for it.
 
-use super::mailbox::Complaint;
+use super::complaint::{self, Complaint};
 
 /// A value, or an `errno`.
 pub type Read = Result<Vec<u8>, i32>;
@@ -111,16 +111,12 @@ struct Check<'a, V> {
 
 impl<V: Vcpu> Check<'_, V> {
     fn complain(&mut self, rule: &str, what: String) {
-        self.complaints.push(Complaint { rule: rule.to_owned(), what });
+        self.complaints.push(Complaint::new(rule, what));
     }
 
     fn demand(&mut self, rule: &str, what: &str, answer: Answer, is_right: impl Fn(Answer) -> bool) {
         if !is_right(answer) {
-            let answer = match answer {
-                Ok(()) => "success".to_owned(),
-                Err(errno) => std::io::Error::from_raw_os_error(errno).to_string(),
-            };
-            self.complain(rule, format!("{what}: {answer}"));
+            self.complaints.push(Complaint::new(rule, what).wanted("", complaint::answer(answer)));
         }
     }
 

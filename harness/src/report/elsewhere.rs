@@ -34,15 +34,15 @@ impl Elsewhere {
         answers.push(if native { "board: yes, this one".to_owned() } else { answer("board", board) });
         let is = |witness: Option<&Witness>, answer| witness.is_some_and(|witness| witness.answer == answer);
         let conclusion = if is(bare, Witness::YES) {
-            "It fails with no hypervisor as well: suspect the suite and QEMU, not KVM."
+            "No hypervisor is needed: suspect suite and QEMU, not KVM."
         } else if is(other, Witness::NO) || is(board, Witness::NO) {
             "They disagree: suspect the emulated CPU before the kernel."
         } else if native || is(board, Witness::YES) {
             "It is no matter of emulation."
         } else if is(other, Witness::YES) {
-            "Two QEMUs agree, which share most of their code: a board has the last word."
+            "Two QEMUs agree, and share code: a board has the last word."
         } else {
-            "Until another QEMU or a board agrees, QEMU is as much under suspicion as the kernel."
+            "Until another QEMU or a board agrees, it may be QEMU's."
         };
         Some([format!("{}.", answers.join("; ")), conclusion.to_owned()])
     }
@@ -59,6 +59,8 @@ fn answer(who: &str, witness: Option<&Witness>) -> String {
         }
         _ => who.to_owned(),
     };
+    // What `bare` lacks for a case that it cannot run is what a hypervisor would do.
+    let why = if who == "bare" && why.starts_with("the target ") { "it takes a hypervisor" } else { why };
     let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
     line(&format!("{who}: {answer}{why}"))
 }
@@ -89,8 +91,7 @@ mod tests {
 
     #[test]
     fn no_kernel_is_blamed_on_the_word_of_one_emulator() {
-        let suspicion =
-            "Until another QEMU or a board agrees, QEMU is as much under suspicion as the kernel.";
+        let suspicion = "Until another QEMU or a board agrees, it may be QEMU's.";
         check("kvm-qemu", &[], &format!("bare: untried; another QEMU: untried; board: untried. {suspicion}"));
         check(
             "kvm-qemu",
@@ -100,8 +101,7 @@ mod tests {
         check(
             "kvm-qemu",
             &[("bare", "yes"), ("other-qemu", "yes")],
-            "bare: yes; QEMU 10.0.2: yes; board: untried. It fails with no hypervisor as well: suspect the suite and QEMU, \
-             not KVM.",
+            "bare: yes; QEMU 10.0.2: yes; board: untried. No hypervisor is needed: suspect suite and QEMU, not KVM.",
         );
         check(
             "kvm-qemu",
@@ -111,8 +111,7 @@ mod tests {
         check(
             "kvm-qemu",
             &[("bare", "no"), ("other-qemu", "yes")],
-            "bare: no; QEMU 10.0.2: yes; board: untried. Two QEMUs agree, which share most of their code: a board has the \
-             last word.",
+            "bare: no; QEMU 10.0.2: yes; board: untried. Two QEMUs agree, and share code: a board has the last word.",
         );
         check("kvm", &[("bare", "no")], "bare: no; board: yes, this one. It is no matter of emulation.");
     }

@@ -110,7 +110,7 @@ fn findings(to: &mut dyn Write, case: &Case) -> io::Result<()> {
         }
         label(to, "difference", &format!("{STRONG}{}{STRONG:#}", line(&difference(finding))))?;
         if !finding.transition.is_empty() {
-            more(to, &line(&format!("after {}", finding.transition)))?;
+            more(to, &line(&finding.after()))?;
         }
         if finding.lanes.is_empty() {
             values(to, finding)?;
@@ -176,10 +176,14 @@ fn ranges(names: &[&str]) -> String {
     words.join(" ")
 }
 
-/// `z3 at L2: stale (z3 of this vCPU, generation 1)`.
+/// `z3 at L2: stale (z3 of this vCPU, generation 1)`; what is told in a clause of its own has no class, or adds it.
 pub(super) fn difference(finding: &Finding) -> String {
     let origin = if finding.origin.is_empty() { String::new() } else { format!(" ({})", finding.origin) };
     let point = finding.point.map_or_else(String::new, |point| format!(", at sweep point {point}"));
+    if finding.is_clause() {
+        let class = if finding.class_words.is_empty() { "" } else { ": " };
+        return format!("{}{class}{}{origin}", finding.what, finding.class_words);
+    }
     format!("{} at {}: {}{origin}{point}", finding.what, finding.place, finding.class_words)
 }
 

@@ -3,31 +3,15 @@
 
 mod columns;
 mod command;
+mod parts;
 
 use std::io::{self, Write};
 
-use columns::{cut, wrapped};
-use command::in_short;
-
-use super::clean::line;
+use super::Reporter;
 use super::elsewhere::Elsewhere;
-use super::{Reporter, failure};
 use crate::events::{Case, Environment, Summary, Witness};
-use crate::kvm::trace;
 use crate::result::State;
-
-/// Lines of one failure: with the last one of the report, and the empty one before it, less than 40.
-const LINES: usize = 37;
-/// Lanes shown: enough to tell a pattern from an accident.
-const LANES: usize = 3;
-/// Steps shown around the failing one if there is room, before it and behind it.
-const STEPS: usize = 4;
-/// Steps shown in any case.
-const STEPS_LEAST: usize = 4;
-/// Trace events of the host kernel shown if there is room.
-const EVENTS: usize = 8;
-/// Hexadecimal digits of a hash that are shown.
-const DIGITS: usize = 12;
+use parts::lines;
 
 /// Collects the first failure of each kind, and prints them when all witnesses were heard.
 #[derive(Debug)]
@@ -48,6 +32,17 @@ impl<W: Write> Mail<W> {
     }
 }
 
+/// How little a failure tells, to begin with those that tell most: what breaks a rule, then what died, then what only did
+/// not come to an end.
+fn obscurity(case: &Case) -> (bool, bool) {
+    (case.findings.is_empty(), case.verdict() == Some(State::Timeout))
+}
+
+/// Whether the kernel's events stand beside it.
+fn is_traced(case: &Case) -> bool {
+    case.kernel_trace.as_ref().is_some_and(|trace| trace.absent.is_none())
+}
+
 impl<W: Write> Reporter for Mail<W> {
     fn environment(&mut self, environment: &Environment) -> io::Result<()> {
         self.environment = environment.clone();
@@ -62,7 +57,7 @@ impl<W: Write> Reporter for Mail<W> {
         match self.kinds.iter_mut().find(alike) {
             Some(kind) => {
                 self.alike += 1;
-                if kind.kernel_trace.is_none() && case.kernel_trace.is_some() {
+                if !is_traced(kind) && is_traced(case) {
                     *kind = case.clone();
                 }
             }
@@ -77,6 +72,7 @@ impl<W: Write> Reporter for Mail<W> {
     }
 
     fn end(&mut self, summary: Option<&Summary>) -> io::Result<()> {
+        self.kinds.sort_by_key(obscurity);
         for (index, case) in self.kinds.iter().enumerate() {
             if index > 0 {
                 writeln!(self.to)?;
@@ -107,109 +103,10 @@ impl<W: Write> Reporter for Mail<W> {
     }
 }
 
-/// One failure: what is wrong and where it was seen are told in full, steps and events as far as there is room.
-fn lines(environment: &Environment, case: &Case, elsewhere: &Elsewhere) -> Vec<String> {
-    let (difference, machine) = (difference(environment, case), machine(environment, case, elsewhere));
-    let room = LINES.saturating_sub(difference.len() + machine.len() + 2);
-    let traced = traced(case, room.saturating_sub(STEPS_LEAST + 1));
-    let steps = steps(case, room.saturating_sub(traced.len() + 1));
-    let parts = [difference, steps, traced, machine];
-    let parts: Vec<Vec<String>> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    parts.join(&String::new())
-}
-
-/// What was to be found, and what was.
-fn difference(environment: &Environment, case: &Case) -> Vec<String> {
-    let target = if environment.kernel.is_some() { "KVM: arm64: " } else { "" };
-    // How many more there are is told below.
-    let subject = case.findings.first().map_or_else(|| failure::headline(case), failure::difference);
-    let mut text = vec![cut(&line(&format!("Subject: {target}{subject}"))), String::new()];
-    text.extend(wrapped("case      ", &case.name, 2));
-    if let Some(finding) = case.findings.first() {
-        for rule in finding.rules.iter().take(1) {
-            text.extend(wrapped("rule      ", &format!("{}: {}", rule.id, rule.words), 3));
-        }
-        let after = if finding.transition.is_empty() { "" } else { ", after " };
-        text.extend(wrapped("where     ", &format!("{}{after}{}", finding.place, finding.transition), 1));
-        for lane in finding.lanes.iter().take(LANES) {
-            let (number, expected, actual) = (lane.lane, lane.expected, lane.actual);
-            text.push(cut(&format!(
-                "  lane {number:<2} {expected:#018x} is {actual:#018x} {}",
-                line(&lane.origin)
-            )));
-        }
-        if finding.lanes.is_empty() {
-            for expected in finding.expected.iter().take(1) {
-                text.extend(wrapped("expected  ", expected, 1));
-            }
-            text.extend(wrapped("found     ", &finding.actual, 2));
-        }
-        if case.findings.len() > 1 {
-            text.push(format!("          and {} more", count(case.findings.len() as u64 - 1, "difference")));
-        }
-    }
-    if !case.why.is_empty() {
-        text.extend(wrapped("why       ", &case.why, if case.findings.is_empty() { 4 } else { 1 }));
-    }
-    text
-}
-
-/// Where it was seen, how to see it again, and who else has.
-fn machine(environment: &Environment, case: &Case, elsewhere: &Elsewhere) -> Vec<String> {
-    let mut text = Vec::new();
-    if let Some(kernel) = &environment.kernel {
-        text.extend(wrapped("kernel    ", &format!("{} ({})", kernel.release, kernel.name), 2));
-        let config = kernel.config_sha256.as_deref().map_or_else(|| "unknown".to_owned(), short);
-        text.extend(wrapped("config    ", &format!("sha256 {config}; {}", kernel.kvm), 1));
-    }
-    if let Some(emulator) = &environment.emulator {
-        text.extend(wrapped("emulator  ", &emulator.version, 1));
-    }
-    text.extend(wrapped("again     ", &environment.again(&case.name), 4));
-    if let Some(command) = environment.kernel.as_ref().and_then(|kernel| kernel.command.as_ref()) {
-        text.extend(wrapped("machine   ", &in_short(command), 4));
-    }
-    if let Some([answers, conclusion]) = elsewhere.text(environment, case) {
-        text.extend(wrapped("also on   ", &answers, 3));
-        text.extend(wrapped("          ", &conclusion, 2));
-    }
-    text
-}
-
-/// What the host kernel traced, in at most so many lines.
-fn traced(case: &Case, room: usize) -> Vec<String> {
-    let Some(trace) = &case.kernel_trace else { return Vec::new() };
-    let mut text = wrapped("trace     ", &trace::heading(trace), 2);
-    let events = trace::brief(trace, EVENTS.min(room.saturating_sub(text.len())));
-    text.extend(events.iter().map(|event| cut(&format!("  {}", line(event)))));
-    text
-}
-
-/// The steps around the one that failed, in at most so many lines.
-fn steps(case: &Case, room: usize) -> Vec<String> {
-    let Some(scenario) = &case.scenario else { return Vec::new() };
-    let failing = case.findings.first().map(|finding| finding.line).or(case.stopped_at);
-    let index = scenario.steps.iter().position(|step| Some(step.line) == failing).unwrap_or(0);
-    let room = room.min(2 * STEPS + 1);
-    // What led to it tells more than what followed.
-    let first = index.saturating_sub(STEPS.min(room.saturating_sub(1)));
-    let shown = scenario.steps.iter().skip(first).take(room);
-    shown
-        .map(|step| {
-            let mark = if Some(step.line) == failing { '>' } else { ' ' };
-            cut(&format!("  {mark} {:>3}  {}", step.line, line(&step.text)))
-        })
-        .collect()
-}
-
 /// `1 case`, `2 cases`.
 fn count(number: u64, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")
-}
-
-fn short(hash: &str) -> String {
-    line(hash).chars().take(DIGITS).collect()
 }
 
 #[cfg(test)]
@@ -335,14 +232,15 @@ mod tests {
         for case in [case.clone(), traced(case.clone())] {
             let text = mail(&[case.clone(), case], &environment);
             fits(&text);
-            assert_eq!(text.matches("  lane ").count(), LANES);
+            assert_eq!(text.matches(" 0x0000000000000000 zero").count(), 3, "{text}");
             for word in [
                 "Subject: KVM: arm64: z0 at G: zeroed",
                 "P-02",
                 "0123456789ab",
                 "VHE mode",
                 ">  16",
-                "max,sve128=on,…,sve2048=on -smp 2",
+                "qemu-system-aarch64 -nodefaults -no-reboot -smp 2 \\\n  -M virt,acpi=off -cpu max,sve-max-vq=16",
+                "-append \"console=ttyAMA0 kvm-arm.mode=nested\"",
                 "QEMU 10.0.2: yes",
                 "1 kind of failure, 1 case more alike",
             ] {
@@ -358,8 +256,8 @@ mod tests {
         for word in [
             "trace     of a second run that failed alike, up to the failing step",
             "  kvm_exit: TRAP: HSR_EC: 0x1a (ERET), PC: 0x410038c4",
-            "  kvm_nested_eret: elr_el2: 0x41007d80 spsr_el2: 0xd00003c5 (M: EL1h)",
-            "  kvm_inject_nested_exception: IRQ: esr_el2 0x0 elr_el2: 0x41013dd8",
+            "  kvm_nested_eret: elr_el2: 0x41007d80 spsr_el2: 0xd00003c5 (M: EL1h)\n      hcr_el2: 30480000039",
+            "  kvm_inject_nested_exception: IRQ: esr_el2 0x0 elr_el2: 0x41013dd8\n",
         ] {
             assert!(text.contains(word), "{word}:\n{text}");
         }
@@ -390,6 +288,96 @@ mod tests {
         fits(&mail(std::slice::from_ref(&case), &environment));
         case.findings.clear();
         fits(&mail(&[case], &environment));
+    }
+
+    #[test]
+    fn what_breaks_a_rule_comes_first() {
+        let (environment, case) = failure();
+        let of = |state: &str, findings: &[Finding]| Case {
+            state: state.into(),
+            why: format!("{state} it is"),
+            fingerprint: Some(state.into()),
+            findings: findings.to_vec(),
+            ..Case::default()
+        };
+        let cases = [of("timeout", &[]), of("crash", &[]), of("fail", &case.findings)];
+        let text = mail(&cases, &environment);
+        let subjects: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("Subject: ")).collect();
+        let expected =
+            ["KVM: arm64: z0 at G: zeroed", "KVM: arm64: crash it is", "KVM: arm64: timeout it is"];
+        assert_eq!(subjects, expected);
+    }
+
+    #[test]
+    fn folders_of_this_machine_stay_here() {
+        let (mut environment, case) = failure();
+        let path = "/srv/somebody/linux/Image.gz";
+        let kernel = environment.kernel.as_mut().unwrap();
+        kernel.name = format!("Linux {} ({path})", kernel.release);
+        kernel.options = vec![("kernel".into(), path.into())];
+        let text = mail(std::slice::from_ref(&case), &environment);
+        assert!(text.contains("kernel    Linux 7.2.13+deb14-cloud-arm64 (Image.gz)"), "{text}");
+        assert!(text.contains("--kernel Image.gz") && !text.contains("somebody"), "{text}");
+    }
+
+    #[test]
+    fn what_a_vmm_found_has_call_and_step() {
+        let (environment, case) = failure();
+        let found = Finding {
+            line: 16,
+            place: Finding::VMM.into(),
+            what: "x0 as 4 bytes can be read".into(),
+            class_words: String::new(),
+            transition: "KVM_GET_ONE_REG of 0x6020000000100000".into(),
+            expected: vec!["EINVAL or ENOENT".into()],
+            actual: "success".into(),
+            lanes: Vec::new(),
+            ..case.findings[0].clone()
+        };
+        let next = Finding { what: "PC as 4 bytes can be read".into(), ..found.clone() };
+        let text = mail(&[Case { findings: vec![found, next], ..case }], &environment);
+        fits(&text);
+        for word in [
+            "Subject: KVM: arm64: x0 as 4 bytes can be read\n",
+            "rule      P-02: ",
+            "where     the VMM, by KVM_GET_ONE_REG of 0x6020000000100000; and 1\n          \
+             difference more: PC as 4 bytes can be read\n",
+            "expected  EINVAL or ENOENT\nfound     success\n",
+            "  >  16",
+        ] {
+            assert!(text.contains(word), "{word}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_warning_has_its_place_in_the_log() {
+        let (environment, case) = failure();
+        let splat = "WARNING: arch/arm64/kvm/fpsimd.c:131 at put+0xd4/0x21c, CPU#0: init/1";
+        let found = Finding { place: Finding::KERNEL.into(), what: splat.into(), ..Finding::default() };
+        let console = format!(
+            "noise\n{splat}\npc : put+0xd4/0x21c\nx29: 0 x28: 0\nCall trace:\n put+0xd4/0x21c (P)\n \
+             load+0x4/0x8\n---[ end trace 0 ]---\n other+0x1/0x2\n"
+        );
+        let text = mail(&[Case { findings: vec![found], console, ..case }], &environment);
+        fits(&text);
+        let log = "\n\n  Call trace:\n  put+0xd4/0x21c (P)\n  load+0x4/0x8\n\n";
+        assert!(text.contains(log), "{text}");
+        assert!(
+            text.starts_with("Subject: KVM: arm64: WARNING: arch/arm64/kvm/fpsimd.c:131 at\n  put+0xd4"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn every_rule_is_told_whole() {
+        for rule in model::rules::all() {
+            let (environment, mut case) = failure();
+            case.findings[0].rules = vec![Rule { id: rule.id.into(), words: rule.text.into() }];
+            let text = mail(&[case], &environment);
+            let told: Vec<&str> = text.split_whitespace().collect();
+            let words: Vec<&str> = rule.text.split_whitespace().collect();
+            assert!(told.windows(words.len()).any(|window| window == words), "{text}");
+        }
     }
 
     #[test]

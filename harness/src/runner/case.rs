@@ -16,6 +16,7 @@ use super::verdict::{self, Verdict};
 pub(super) mod traced;
 
 use super::{Job, Shared};
+use crate::kvm::complaint::{self, Complaint};
 use crate::kvm::log;
 use crate::kvm::mailbox::CaseText;
 use crate::limits;
@@ -73,7 +74,8 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
     };
     if verdict.state == State::Timeout && verdict.findings.is_empty() && !run.said.complaints.is_empty() {
         // What KVM did wrong comes before what became of its guest.
-        verdict = Verdict::new(State::Fail, format!("{}; and then {}", run.said.complaints(), verdict.why));
+        let why = format!("{}; and then {}", complaint::in_words(&run.said.complaints), verdict.why);
+        verdict = Verdict::new(State::Fail, why);
     }
     if run.starved && verdict.state == State::Timeout && verdict.findings.is_empty() {
         run.fate = Fate::Starved;
@@ -83,8 +85,8 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         run.fate = Fate::Undisturbed;
     }
     let said = std::mem::take(&mut run.said);
-    if verdict.state == State::Fail && verdict.why.is_empty() {
-        verdict.why = said.complaints();
+    if verdict.state == State::Fail && verdict.complaints.is_empty() {
+        verdict = verdict.with_complaints(said.complaints);
     }
     let duration = begun.elapsed();
     let console = said.kernel_log + &run.machine.machine.take_console();
@@ -98,7 +100,7 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
     let verdict = match log::splat(&console).filter(|_| shared.target.kvm().is_some()) {
         Some(splat) if lost && matches!(verdict.state, State::Crash | State::Timeout) => {
             let why = format!("the host kernel died: {splat}; {}", verdict.why);
-            Verdict { state: State::Crash, why, ..verdict }
+            Verdict { state: State::Crash, why, complaints: vec![Complaint::of_kernel(splat)], ..verdict }
         }
         _ => verdict,
     };
@@ -115,6 +117,7 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         state: verdict.state,
         why: verdict.why,
         findings: verdict.findings,
+        complaints: verdict.complaints,
         sweep,
         hyp,
         kernel_trace,
@@ -201,7 +204,13 @@ impl Run<'_> {
             Err(error) => return Err(error.into()),
         };
         self.said.kernel_log.push_str(&outcome.said.kernel_log);
-        self.said.complaints.extend(outcome.said.complaints.iter().cloned());
+        let line =
+            |op: usize| program.steps.get(usize::from(program.ops.get(op)?.step)).map(|note| note.line);
+        let complaints = outcome.said.complaints.iter().cloned();
+        self.said.complaints.extend(complaints.map(|complaint| Complaint {
+            line: usize::try_from(complaint.op).ok().and_then(line),
+            ..complaint
+        }));
         if self.said.skipped.is_none() {
             self.said.skipped.clone_from(&outcome.said.skipped);
         }
@@ -264,9 +273,11 @@ impl Run<'_> {
         let points = hyp.as_ref().map_or(0, |hyp| hyp.counters.sweep_points);
         match window::excess(&job.program, points).filter(|_| stepped) {
             Some(why) => Verdict::new(State::Error, why),
-            None if !self.said.complaints.is_empty() => Verdict::new(State::Fail, self.said.complaints()),
+            None if !self.said.complaints.is_empty() => {
+                Verdict::new(State::Fail, "").with_complaints(self.said.complaints.clone())
+            }
             None if let Some(splat) = log::splat(&self.said.kernel_log) => {
-                Verdict::new(State::Fail, format!("the host kernel complained (P-26): {splat}"))
+                Verdict::new(State::Fail, "").with_complaints(vec![Complaint::of_kernel(splat)])
             }
             None => {
                 let verdict = verdict::clean(&job.program, job.sweep.is_some(), hyp.as_deref(), inner);

@@ -12,6 +12,7 @@ use model::judge::{RingError, judge, names, neighbor};
 use zerocopy::FromBytes as _;
 
 use super::length;
+use crate::kvm::complaint::{self, Complaint};
 use crate::qemu::machine::JobEnd;
 use crate::result::{Finding, HypReport, State};
 use crate::target::CaseEnd;
@@ -22,6 +23,8 @@ pub(super) struct Verdict {
     pub(super) state: State,
     pub(super) why: String,
     pub(super) findings: Vec<Finding>,
+    /// What KVM did wrong as its user sees it.
+    pub(super) complaints: Vec<Complaint>,
     /// The sweep point of the pass that showed it.
     pub(super) point: Option<u64>,
     pub(super) unexpected: Option<Arrival>,
@@ -37,11 +40,18 @@ impl Verdict {
             state,
             why: why.into(),
             findings: Vec::new(),
+            complaints: Vec::new(),
             point: None,
             unexpected: None,
             stopped_at: None,
             dump: Vec::new(),
         }
+    }
+
+    /// That over a case of which there are complaints; without words of its own they are theirs.
+    pub(super) fn with_complaints(self, complaints: Vec<Complaint>) -> Self {
+        let why = if self.why.is_empty() { complaint::in_words(&complaints) } else { self.why };
+        Self { why, complaints, ..self }
     }
 
     pub(super) fn with_dump(self, dump: Vec<u8>) -> Self {

@@ -27,7 +27,7 @@ use super::trace::Tracer;
 use super::vm::{Kind, Vm, VmError, failed};
 use super::witness::Witness;
 use crate::kvm::claims::Claims;
-use crate::kvm::mailbox::Complaint;
+use crate::kvm::complaint::Complaint;
 
 /// What a vCPU returned to its VMM with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,6 +69,8 @@ pub(super) struct Case<'a> {
     pub(super) of_rival: Report,
     /// Where the program is, in the guest's memory.
     pub(super) job_area: u64,
+    /// The operation of the program that rang last.
+    op: u64,
     /// What the next KVM_RUN is to show.
     pub(super) at_next_entry: Option<Check>,
     /// The guest runs on another CPU than at home.
@@ -154,6 +156,7 @@ pub(super) fn run(
         everything: true,
         of_rival: Report::NONE,
         job_area,
+        op: 0,
         at_next_entry: None,
         is_away: false,
         by_signal: false,
@@ -321,6 +324,7 @@ impl Case<'_> {
             return Ok(());
         };
         self.job.counters.doorbells += 1;
+        self.op = self.cursor(offset);
         match offset {
             doorbell::END => self.end(End::Payload, value),
             doorbell::DISTURB => match Disturbance::from_u64(value) {
@@ -354,6 +358,14 @@ impl Case<'_> {
             _ => self.end(End::UnknownExit, address),
         }
         Ok(())
+    }
+
+    /// The operation of the payload's that wrote to this register of the doorbell: that at the cursor, or where the place is
+    /// left, the one before it.
+    fn cursor(&self, offset: u64) -> u64 {
+        let address = self.job_area + offset_of!(JobHeader, cursor) as u64;
+        let cursor: u64 = self.memory.read_obj(GuestAddress(address)).unwrap_or(0);
+        if offset == doorbell::RESET { cursor.saturating_sub(1) } else { cursor }
     }
 
     fn read(&mut self, address: u64) {
@@ -462,11 +474,17 @@ impl Case<'_> {
 
     /// Notes what KVM did wrong, and which rule that breaks.
     pub(super) fn complain(&mut self, rule: &str, what: impl Into<String>) {
+        self.note(Complaint::new(rule, what));
+    }
+
+    /// Notes what KVM did wrong, once.
+    pub(super) fn note(&mut self, complaint: Complaint) {
         const MOST: usize = 32;
         self.stop_trace();
-        let complaint = Complaint { rule: rule.to_owned(), what: what.into() };
-        if self.said.complaints.len() < MOST && !self.said.complaints.contains(&complaint) {
-            self.said.complaints.push(complaint);
+        let complaints = &mut self.said.complaints;
+        let is_known = complaints.iter().any(|it| (&it.rule, &it.what) == (&complaint.rule, &complaint.what));
+        if complaints.len() < MOST && !is_known {
+            complaints.push(Complaint { op: self.op, ..complaint });
         }
     }
 

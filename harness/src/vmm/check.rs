@@ -31,8 +31,9 @@ use abi::doorbell::Check;
 use kvm_bindings::{kvm_vcpu_events, kvm_vcpu_events__bindgen_ty_1};
 
 use super::case::Case;
-use super::raw;
+use super::raw::{self, reg};
 use super::vm::{Vm, VmError, failed};
+use crate::kvm::complaint::{self, Complaint};
 
 /// What a system call answered: nothing, or an error.
 type Answer = std::result::Result<(), i32>;
@@ -91,14 +92,16 @@ impl Case<'_> {
         }
     }
 
-    /// Complains unless a call was answered as it should be.
+    /// Complains unless a call that `what` names was answered as it should be.
     fn demand(&mut self, rule: &str, what: &str, answer: Answer, wanted: Answer) {
+        self.demand_of("", rule, what, answer, wanted);
+    }
+
+    /// Complains unless this call was.
+    fn demand_of(&mut self, call: &str, rule: &str, what: &str, answer: Answer, wanted: Answer) {
         if answer != wanted {
-            let name = |answer: Answer| match answer {
-                Ok(()) => "success".to_owned(),
-                Err(errno) => format!("`{}`", std::io::Error::from_raw_os_error(errno)),
-            };
-            self.complain(rule, format!("{what}: {}, not {}", name(answer), name(wanted)));
+            let [answer, wanted] = [answer, wanted].map(complaint::answer);
+            self.note(Complaint::new(rule, what).by(call).wanted(wanted, answer));
         }
     }
 
@@ -121,12 +124,27 @@ impl Case<'_> {
                      ext_dabt_pending {ext_dabt_pending}"
                 )
             };
-            let what =
-                format!("events that are read as {} are, once written, {}", words(&before), words(&after));
-            self.complain("P-102", what);
+            let complaint = Complaint::new("P-102", "events change by being written as they were read");
+            self.note(complaint.by("KVM_SET_VCPU_EVENTS").wanted(words(&before), words(&after)));
         }
         Ok(())
     }
+}
+
+/// KVM_GET_ONE_REG of a register, in words.
+pub(super) fn getting(id: u64) -> String {
+    format!("KVM_GET_ONE_REG of {}", reg::name(id))
+}
+
+/// KVM_SET_ONE_REG of a register, in words.
+pub(super) fn setting(id: u64) -> String {
+    format!("KVM_SET_ONE_REG of {}", reg::name(id))
+}
+
+/// What a listed register that KVM_GET_ONE_REG refuses gives cause to (rule P-95).
+pub(super) fn unreadable(id: u64, errno: i32) -> Complaint {
+    let what = format!("register {id:#018x} is listed and cannot be read");
+    Complaint::new("P-95", what).by(getting(id)).wanted("success", complaint::errno(errno))
 }
 
 /// KVM_GET_ONE_REG with room for exactly the register.

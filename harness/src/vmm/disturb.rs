@@ -6,9 +6,11 @@ use abi::doorbell::Disturbance;
 use kvm_bindings::kvm_vcpu_events;
 
 use super::case::Case;
+use super::check::{setting, unreadable};
 use super::raw;
 use super::rival::{self, When, Work};
 use super::vm::{Vm, VmError, failed};
+use crate::kvm::complaint::{self, Complaint};
 
 /// How often a guest may ask whether its disturbance has happened before it goes on without.
 const PATIENCE: u32 = 150;
@@ -167,8 +169,7 @@ impl Case<'_> {
             let mut value = vec![0; raw::reg::size(id)];
             match self.vm.vcpu.get_one_reg(id, &mut value) {
                 Ok(_) => values.push((id, value)),
-                Err(error) => self
-                    .complain("P-95", format!("register {id:#018x} is listed and cannot be read: {error}")),
+                Err(error) => self.note(unreadable(id, error.errno())),
             }
         }
         let events: kvm_vcpu_events =
@@ -177,8 +178,9 @@ impl Case<'_> {
         // Lengths are part of what the VM is made with.
         for (id, value) in values.into_iter().filter(|(id, _)| *id != raw::reg::SVE_VLS) {
             if let Err(error) = new.vcpu.set_one_reg(id, &value) {
-                let what = format!("register {id:#018x} cannot be written with what it was read as: {error}");
-                self.complain("P-102", what);
+                let what = format!("register {id:#018x} cannot be written with what it was read as");
+                let complaint = Complaint::new("P-102", what).by(setting(id));
+                self.note(complaint.wanted("success", complaint::errno(error.errno())));
             }
         }
         new.vcpu.set_vcpu_events(&events).map_err(failed("KVM_SET_VCPU_EVENTS"))?;

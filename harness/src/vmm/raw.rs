@@ -117,6 +117,22 @@ pub(super) mod reg {
         is_sys(id) && id >> 14 & 3 == 3 && id >> 7 & 0xf == 14
     }
 
+    /// An id as people look it up: that of a system register with its encoding, as assemblers take it.
+    pub(in crate::vmm) fn name(id: u64) -> String {
+        let field = |low: u64, bits: u64| id >> low & ((1 << bits) - 1);
+        match is_sys(id) {
+            true => format!(
+                "{id:#018x} (S{}_{}_C{}_C{}_{})",
+                field(14, 2),
+                field(11, 3),
+                field(7, 4),
+                field(3, 4),
+                field(0, 3)
+            ),
+            false => format!("{id:#018x}"),
+        }
+    }
+
     /// General register `n`.
     pub(in crate::vmm) const fn x(n: u64) -> u64 {
         core(8 * n)

@@ -10,6 +10,8 @@ use arch::host::part::{FFR, FPCR, FPMR, FPSR, P, VL};
 use arch::host::{self, Call, Image};
 use zerocopy::FromZeros as _;
 
+use crate::kvm::complaint::Changed;
+
 /// Where Z0 lies in an image.
 const Z: usize = host::HEADER;
 
@@ -25,6 +27,18 @@ pub(super) struct Report {
 impl Report {
     /// Nothing.
     pub(super) const NONE: Self = Self { harm: Harm::NONE, times: 0 };
+
+    /// The first register of the first harm, and whose it is.
+    pub(super) fn changed(&self) -> Changed {
+        let Harm { neighbor, registers, len, expected, found, .. } = self.harm;
+        let bytes = |bytes: &[u8]| bytes[..usize::try_from(len).unwrap_or(0).min(bytes.len())].to_vec();
+        Changed {
+            owner: u8::try_from(neighbor).unwrap_or(0),
+            register: registers & registers.wrapping_neg(),
+            wanted: bytes(&expected),
+            found: bytes(&found),
+        }
+    }
 
     /// Adds a later one.
     pub(super) fn merge(&mut self, later: Self) {

@@ -48,12 +48,49 @@ fn every_failure_class() {
     golden("failure_classes", &text.join("\n"));
 }
 
+/// What of a mail a maintainer's reader or patience would not take: a line of more than 72 columns, a failure of 40 lines
+/// or more, a value that is cut.
+fn unfit(mail: &str) -> Vec<String> {
+    let long = mail.lines().filter(|line| line.chars().count() > 72 || line.contains('…'));
+    let mut unfit: Vec<String> = long.map(str::to_owned).collect();
+    let failures = mail.split("Subject: ").skip(1).filter(|failure| failure.lines().count() >= 40);
+    unfit.extend(failures.map(str::to_owned));
+    unfit
+}
+
+fn mail_of(log: &Log) -> String {
+    render(log, |to| Box::new(Mail::new(to)))
+}
+
 #[test]
 fn mail() {
-    let text = render(&sample::kvm_log(), |to| Box::new(Mail::new(to)));
-    assert!(text.lines().all(|line| line.chars().count() <= 72), "{text}");
-    assert!(text.lines().count() < 40, "{text}");
-    golden("mail", &text);
+    golden("mail", &mail_of(&sample::kvm_log()));
+}
+
+#[test]
+fn mail_of_what_a_vmm_found() {
+    golden("mail_of_vmm", &mail_of(&sample::vmm_log()));
+}
+
+#[test]
+fn every_mail_fits() {
+    let kvm = sample::kvm_log();
+    let of_each_class = sample::of_each_class();
+    let each = of_each_class.iter().map(|found| sample::failed(found.class.name(), found)).collect();
+    let each = Log { cases: each, ..kvm.clone() };
+    for log in [&kvm, &sample::vmm_log(), &each, &sample::log(), &void()] {
+        let text = mail_of(log);
+        assert!(text.contains("Subject: "), "{text}");
+        assert!(unfit(&text).is_empty(), "{:?}:\n{text}", unfit(&text));
+    }
+}
+
+#[test]
+fn a_mail_that_does_not_fit_is_found() {
+    let text = mail_of(&sample::kvm_log());
+    assert_eq!(unfit(&text.replacen("config  ", &"w".repeat(73), 1)).len(), 1);
+    assert_eq!(unfit(&format!("{text}{}", "more\n".repeat(20))).len(), 1);
+    assert_eq!(unfit(&text.replacen("0x510020c066120861", "0x510020c0661208…", 1)).len(), 1);
 }
 
 #[test]

@@ -8,7 +8,8 @@ use harness::events::{
     KernelEvent, KernelTrace, Log, Position, SCHEMA_VERSION, Scenario, Step, Summary, Sweep, Trace, Witness,
     convert,
 };
-use harness::result::State;
+use harness::kvm::complaint::{self, Changed, Complaint};
+use harness::result::{CaseResult, State};
 use model::judge::{FailureClass, Finding as Found, LaneDiff, Origin, RegisterName};
 
 /// The whole log.
@@ -60,8 +61,12 @@ pub(crate) fn kvm_log() -> Log {
         kvm: "VHE+NV2 mode initialized successfully".into(),
         options: vec![("kernel".into(), "debian:7.2".into()), ("kvm-mode".into(), "nested".into())],
         command: Some(
-            "bin/qemu-system-aarch64 -M virt,virtualization=on,gic-version=3 -cpu max,pauth-impdef=on,sve128=on,sve256=on,\
-             sve384=off,sve2048=on -accel tcg,thread=multi -smp 2 -m 1024 -append 'panic=-1 kvm-arm.mode=nested'"
+            "bin/qemu-system-aarch64 -M virt,virtualization=on,gic-version=3,acpi=off -cpu max,pauth-impdef=on,lpa2=off,\
+             sve128=on,sve256=on,sve384=off,sve512=on,sve1024=on,sve2048=on -accel tcg,thread=multi,tb-size=256 -smp 2 -m \
+             1024 -nodefaults -kernel /cache/debian/Image -append 'console=ttyAMA0 panic=-1 oops=panic loglevel=4 \
+             cryptomgr.notests=1 mitigations=off nokaslr audit=0 apparmor=0 security=none init_on_alloc=0 \
+             rcupdate.rcu_cpu_stall_suppress=1 nowatchdog \
+             initcall_blacklist=load_system_certificate_list,scx_init,inet6_init kvm-arm.mode=nested' -initrd INITRD"
                 .into(),
         ),
         ..Kernel::default()
@@ -82,6 +87,82 @@ pub(crate) fn kvm_log() -> Log {
         witness("other-qemu", "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)", "yes"),
     ];
     Log { environment, cases, witnesses, summary: Some(summary) }
+}
+
+/// A log of the same kernel with what no guest recorded: an answer to a VMM, a register of a VMM's thread, a warning, a dead
+/// host, and a guest that did not come to an end, which came first.
+pub(crate) fn vmm_log() -> Log {
+    let log = kvm_log();
+    let source = || Scenario {
+        file: "suites/host/state.toml".into(),
+        title: "the thread of the VMM keeps its registers".into(),
+        cpu: Some(Scenario::ALL_LENGTHS.into()),
+        steps: vec![
+            Step { line: 15, text: "G fill all".into() },
+            Step { line: 16, text: "G vmm host-preempted".into() },
+            Step { line: 17, text: "G expect all".into() },
+        ],
+    };
+    let told = |name: &str, state: State, why: &str, complaints: Vec<Complaint>| {
+        let complaints = complaints.into_iter().map(|told| Complaint { line: Some(16), ..told }).collect();
+        let result = CaseResult { complaints, ..CaseResult::without_findings(name, state, why) };
+        Case { scenario: Some(source()), ..convert::case(&result, None, || Box::leak(Box::default())) }
+    };
+    let refused = |what: &str, id: &str| {
+        let complaint = Complaint::new("P-97", what).by(format!("KVM_GET_ONE_REG of {id}"));
+        complaint.wanted("EINVAL or ENOENT", complaint::answer(Ok(())))
+    };
+    let words = |reg| (0..16).flat_map(move |lane| word(pattern(Owner::HostTask, 3, reg, lane).0)).collect();
+    let (wanted, mut found): (Vec<u8>, Vec<u8>) = (words(0), words(0));
+    found[16..].fill(0);
+    let preempted =
+        Complaint::new("P-21", "Z, P, FFR that the thread set after KVM_RUN changed when it was preempted");
+    let changed = Changed { owner: Owner::HostTask as u8, register: abi::op::mask::Z, wanted, found };
+    let splat = "WARNING: arch/arm64/kvm/fpsimd.c:131 at kvm_arch_vcpu_put_fp+0xd4/0x21c, CPU#0: init/1";
+    let dead = "Unable to handle kernel NULL pointer dereference at virtual address 0000000000000000";
+    let calls: String = (0..20).map(|n| format!(" some_function_of_kvm_{n}+0x40/0x148\n")).collect();
+    let console = |splat: &str| {
+        format!(
+            "{splat}\npc : kvm_arch_vcpu_put_fp+0xd4/0x21c\nx29: 0 x28: 0\nCall trace:\n{calls}---[ end trace ]---\n"
+        )
+    };
+    let cases = vec![
+        told(
+            "irq::wfi[vl=max]",
+            State::Timeout,
+            "the guest ran beyond its budget: PC 0x41000040",
+            Vec::new(),
+        ),
+        told(
+            "register-abi::list[check=bad-ids,sve=true]",
+            State::Fail,
+            "",
+            vec![
+                refused("x0 as 4 bytes can be read", "0x6020000000100000"),
+                refused("x30 as 16 bytes can be read", "0x604000000010003c"),
+            ],
+        ),
+        told(
+            "host::state[check=host-preempted,max_vl=512]",
+            State::Fail,
+            "",
+            vec![preempted.changed(changed)],
+        ),
+        Case {
+            console: console(splat),
+            ..told("call::smc_of_guest[max_vl=128]", State::Fail, "", vec![Complaint::of_kernel(splat)])
+        },
+        Case {
+            console: console(dead),
+            ..told(
+                "host::state[check=host-za,max_vl=128]",
+                State::Crash,
+                &format!("the host kernel died: {dead}; QEMU ended while the case ran (exit status: 0)"),
+                vec![Complaint::of_kernel(dead)],
+            )
+        },
+    ];
+    Log { cases, summary: Some(Summary { fail: 3, crash: 1, timeout: 1, ..Summary::default() }), ..log }
 }
 
 fn kernel_trace() -> KernelTrace {
@@ -167,6 +248,7 @@ fn scenario() -> Scenario {
     Scenario {
         file: "suites/nested/eret_keeps_z.toml".into(),
         title: "what L1 leaves in the registers is what L2 finds after an emulated ERET, and back".into(),
+        cpu: None,
         steps: steps.into_iter().map(|(line, text)| Step { line, text: text.into() }).collect(),
     }
 }

@@ -6,7 +6,7 @@ use abi::op::{Code, Op, mask};
 use abi::pattern::{self, Owner};
 
 use super::classify::{by_lanes, by_length, lanes_of};
-use super::finding::{FailureClass, Finding, LANES_MAX, Origin, RegisterName};
+use super::finding::{FailureClass, Finding, LANES_MAX, LaneDiff, Origin, RegisterName};
 use crate::compile::Program;
 use crate::oracle::value::Kind;
 
@@ -20,19 +20,7 @@ pub fn neighbor(program: &Program, harm: &Harm) -> Option<Finding> {
     let what = *names(harm.registers).first()?;
     let len = usize::try_from(harm.len).ok()?;
     let (expected, found) = (harm.expected.get(..len)?, harm.found.get(..len)?);
-    let kind = if matches!(what, RegisterName::Z(_)) { Kind::Vector } else { Kind::Predicate };
-    let lanes = match what {
-        RegisterName::Z(_) | RegisterName::P(_) | RegisterName::Ffr => lanes_of(expected, found, kind),
-        _ => Vec::new(),
-    };
-    let (class, origin) = match what {
-        RegisterName::Z(_) => by_lanes(what, holder, &lanes).or_else(|| by_length(expected, found, kind)),
-        RegisterName::P(reg) => by_length(expected, found, kind).or_else(|| by_predicate(reg, holder, found)),
-        RegisterName::Ffr => by_length(expected, found, kind),
-        _ if found.iter().all(|byte| *byte == 0) => Some((FailureClass::Zeroed, None)),
-        _ => Some((FailureClass::Bits, None)),
-    }
-    .unwrap_or((FailureClass::Garbage, None));
+    let Difference { class, origin, lanes } = difference(what, holder, expected, found);
     let asks = |op: &Op| op.code == Code::Doorbell as u16 && op.arg[0] == doorbell::DISTURB;
     let number = usize::try_from(harm.disturbance).ok()?.checked_sub(1);
     let mut ops = program.ops.iter().enumerate();
@@ -57,9 +45,39 @@ pub fn neighbor(program: &Program, harm: &Harm) -> Option<Finding> {
         origin,
         expected: vec![expected.to_vec()],
         actual: found.to_vec(),
-        lanes: lanes.into_iter().take(LANES_MAX).collect(),
+        lanes,
         transition: None,
     })
+}
+
+/// In what a register differs from what its owner left there.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// What kind of wrong it is.
+    pub class: FailureClass,
+    /// Whose value was found, if it could be told.
+    pub origin: Option<Origin>,
+    /// The lanes, of a register that has any; at most [`LANES_MAX`].
+    pub lanes: Vec<LaneDiff>,
+}
+
+/// The difference between what `holder` left in its register `what` and what was found there.
+#[must_use]
+pub fn difference(what: RegisterName, holder: Owner, expected: &[u8], found: &[u8]) -> Difference {
+    let kind = if matches!(what, RegisterName::Z(_)) { Kind::Vector } else { Kind::Predicate };
+    let lanes = match what {
+        RegisterName::Z(_) | RegisterName::P(_) | RegisterName::Ffr => lanes_of(expected, found, kind),
+        _ => Vec::new(),
+    };
+    let (class, origin) = match what {
+        RegisterName::Z(_) => by_lanes(what, holder, &lanes).or_else(|| by_length(expected, found, kind)),
+        RegisterName::P(reg) => by_length(expected, found, kind).or_else(|| by_predicate(reg, holder, found)),
+        RegisterName::Ffr => by_length(expected, found, kind),
+        _ if found.iter().all(|byte| *byte == 0) => Some((FailureClass::Zeroed, None)),
+        _ => Some((FailureClass::Bits, None)),
+    }
+    .unwrap_or((FailureClass::Garbage, None));
+    Difference { class, origin, lanes: lanes.into_iter().take(LANES_MAX).collect() }
 }
 
 /// The registers of a [`mask`].

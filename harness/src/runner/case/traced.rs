@@ -4,6 +4,7 @@
 //! by some nops. What this run comes to changes no verdict.
 
 use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use abi::doorbell::Sweep;
@@ -12,7 +13,8 @@ use model::compile::Program;
 
 use super::{CaseError, Fate, Run};
 use crate::events::KernelTrace;
-use crate::kvm::trace;
+use crate::kvm::complaint::Complaint;
+use crate::kvm::{log, trace};
 use crate::limits;
 use crate::qemu::machine::JobEnd;
 use crate::result::State;
@@ -38,6 +40,7 @@ impl Kinds {
 fn kind(verdict: &Verdict) -> String {
     match verdict.findings.first() {
         Some(finding) => model::fingerprint::fingerprint(finding),
+        None if let Some(complaint) = verdict.complaints.first() => complaint.kind(),
         None => {
             let why = verdict.why.chars().filter(|c| !c.is_ascii_digit());
             format!("{} {}", verdict.state, why.collect::<String>())
@@ -90,10 +93,11 @@ impl Run<'_> {
         let machine = &mut self.machine.machine;
         let sent = target.prepare(machine.memory(), &launch).map_err(CaseError::from).map_err(in_words)?;
         target.ask_for_trace(machine.memory()).map_err(|error| chain(&error))?;
-        match machine.run(budget.timeout, shared.stop).map_err(|error| chain(&error))? {
+        // Not ended by a failure that stops the run: this is what that one is to be told with.
+        let never = AtomicBool::new(false);
+        match machine.run(budget.timeout, &never).map_err(|error| chain(&error))? {
             JobEnd::Answered => {}
-            JobEnd::TimedOut => return Err("no answer in time".to_owned()),
-            JobEnd::Stopped => return Err("the run was stopped".to_owned()),
+            JobEnd::TimedOut | JobEnd::Stopped => return Err("no answer in time".to_owned()),
             JobEnd::Died(status) => return Err(format!("the host died ({status})")),
         }
         let outcome = target.collect(machine.memory()).map_err(|error| chain(&error))?;
@@ -109,7 +113,9 @@ impl Run<'_> {
             Ok(Verdict { state: State::Pass | State::Skip(_), .. }) => KernelTrace::PASSED,
             Ok(_) | Err(_) => KernelTrace::OTHER,
         };
-        Ok(trace::read(&traced, end, cut.is_some()))
+        // A complaint stops the trace as the end of the program does.
+        let is_cut = cut.is_some() || !outcome.said.complaints.is_empty();
+        Ok(trace::read(&traced, end, is_cut))
     }
 }
 
@@ -128,8 +134,10 @@ fn judged(program: &Program, end: CaseEnd, outcome: &Outcome, ring: &[u8], cut: 
         other => return verdict::cut_short(other, hyp, &[], program, outcome.header.cursor, ring, None),
     }
     let found = verdict::complete(program, ring, None).filter(|verdict| !verdict.findings.is_empty());
-    found.unwrap_or_else(|| match outcome.said.complaints.as_slice() {
-        [] => verdict::clean(program, false, hyp, &[]),
-        _ => Verdict::new(State::Fail, outcome.said.complaints()),
+    let said = &outcome.said;
+    found.unwrap_or_else(|| match (said.complaints.as_slice(), log::splat(&said.kernel_log)) {
+        ([], None) => verdict::clean(program, false, hyp, &[]),
+        ([], Some(splat)) => Verdict::new(State::Fail, "").with_complaints(vec![Complaint::of_kernel(splat)]),
+        (complaints, _) => Verdict::new(State::Fail, "").with_complaints(complaints.to_vec()),
     })
 }

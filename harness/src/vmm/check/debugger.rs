@@ -15,6 +15,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::super::case::Case;
 use super::super::rival;
 use super::super::task::{self, Report, Unit};
+use crate::kvm::complaint::Complaint;
 
 /// NT_PRFPREG: V0 to V31, FPSR, FPCR.
 const NT_PRFPREG: i32 = 2;
@@ -123,7 +124,8 @@ impl Case<'_> {
 
     fn complain_of(&mut self, report: &Report, rule: &str, what: &str) {
         if report.times > 0 {
-            self.complain(rule, format!("{} {what}", super::host::names(report.harm.registers)));
+            let what = format!("{} {what}", super::host::names(report.harm.registers));
+            self.note(Complaint::new(rule, what).changed(report.changed()));
         }
     }
 }

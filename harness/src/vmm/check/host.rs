@@ -12,6 +12,7 @@ use arch::host::{self, Call, SmeImage};
 use super::super::case::Case;
 use super::super::rival::{self, When, Work};
 use super::super::task::{self, Report, Task, Unit};
+use crate::kvm::complaint::{Changed, Complaint};
 
 /// Rounds of waiting for a preemption: seconds, even where the CPU is emulated.
 const ROUNDS: u64 = 1 << 28;
@@ -103,10 +104,20 @@ impl Case<'_> {
 
     fn compare_sme(&mut self, before: &SmeImage, after: &SmeImage, streaming: bool, fpmr: bool, zt0: bool) {
         const ZA: u64 = 2;
-        let mut wrong: Vec<(&str, String)> = Vec::new();
+        let mode = if streaming { " in streaming mode" } else { "" };
+        let of = |rule: &str, what: &str| {
+            Complaint::new(rule, format!("after KVM_RUN{mode} with ZA enabled, the thread's {what}"))
+        };
+        let bytes = |wanted: &[u8], found: &[u8], register| Changed {
+            owner: Owner::HostTask as u8,
+            register,
+            wanted: wanted.to_vec(),
+            found: found.to_vec(),
+        };
         let mut status = |rule, name: &str, found: u64, wanted: u64| {
             if found != wanted {
-                wrong.push((rule, format!("{name} is {found:#x}, not {wanted:#x}")));
+                let complaint = of(rule, &format!("{name} is another"));
+                self.note(complaint.wanted(format!("{wanted:#x}"), format!("{found:#x}")));
             }
         };
         status("P-22", "SVCR", after.svcr, ZA);
@@ -118,26 +129,22 @@ impl Case<'_> {
         }
         let zero = [0; 32 * 16];
         let v = if streaming { &zero } else { &before.v };
-        for (n, (found, wanted)) in after.v.chunks_exact(16).zip(v.chunks_exact(16)).enumerate() {
-            if found != wanted {
-                wrong.push(("P-20", format!("V{n} is {found:02x?}, not {wanted:02x?}")));
-                break;
-            }
+        let mut vectors = (0_u64..).zip(after.v.chunks_exact(16).zip(v.chunks_exact(16)));
+        if let Some((n, (found, wanted))) = vectors.find(|(_, (found, wanted))| found != wanted) {
+            self.note(of("P-20", &format!("V{n} is another")).changed(bytes(wanted, found, 1 << n)));
         }
-        if after.svcr & ZA != 0 {
-            let svl = usize::try_from(after.svl).unwrap_or(0).clamp(1, 256);
-            let rows = after.za.chunks_exact(svl).zip(before.za.chunks_exact(svl)).take(svl);
-            let lost = rows.filter(|(found, wanted)| found != wanted).count();
-            if lost > 0 {
-                wrong.push(("P-22", format!("{lost} of {svl} rows of ZA are not as they were left")));
-            }
-            if zt0 && after.zt0 != before.zt0 {
-                wrong.push(("P-22", "ZT0 is not as it was left".to_owned()));
-            }
+        if after.svcr & ZA == 0 {
+            return;
         }
-        for (rule, what) in wrong {
-            let mode = if streaming { " in streaming mode" } else { "" };
-            self.complain(rule, format!("after KVM_RUN{mode} with ZA enabled, the thread's {what}"));
+        let svl = usize::try_from(after.svl).unwrap_or(0).clamp(1, 256);
+        let rows = after.za.chunks_exact(svl).zip(before.za.chunks_exact(svl)).take(svl).enumerate();
+        let lost: Vec<_> = rows.filter(|(_, (found, wanted))| found != wanted).collect();
+        if let Some((row, (found, wanted))) = lost.first() {
+            let words = format!("ZA is another in {} of {svl} rows, {row} the first", lost.len());
+            self.note(of("P-22", &words).changed(bytes(wanted, found, 0)));
+        }
+        if zt0 && after.zt0 != before.zt0 {
+            self.note(of("P-22", "ZT0 is another").changed(bytes(&before.zt0, &after.zt0, 0)));
         }
     }
 
@@ -166,7 +173,7 @@ impl Case<'_> {
             let registers = names(report.harm.registers);
             let how = if work == Work::Signal { "had a signal" } else { "was preempted" };
             let what = format!("{registers} that the thread set after KVM_RUN changed when it {how}");
-            self.complain("P-21", what);
+            self.note(Complaint::new("P-21", what).changed(report.changed()));
         }
         result
     }
@@ -199,8 +206,9 @@ impl Case<'_> {
         }
         for (name, found) in [("RDVL", rdvl), ("PR_SVE_GET_VL", after.vl)] {
             if found != before.vl {
-                let what = format!("after KVM_RUN, {name} gives {found} bytes, not {}", before.vl);
-                self.complain("P-22", what);
+                let complaint = Complaint::new("P-22", format!("after KVM_RUN, {name} gives another length"));
+                let bytes = |bytes| format!("{bytes} bytes");
+                self.note(complaint.wanted(bytes(before.vl), bytes(found)));
             }
         }
         result

@@ -11,6 +11,7 @@ use super::super::rival::Work;
 use super::super::task::Report;
 use super::super::vm::{VmError, forward_calls};
 use super::mmio::Left;
+use crate::kvm::complaint::Complaint;
 
 impl Case<'_> {
     /// A guest that makes a call by HVC and one by SMC, with every register in use. While each is here, another task and
@@ -35,10 +36,15 @@ impl Case<'_> {
                 (call.nr, flags & u64::from(KVM_HYPERCALL_EXIT_SMC) != 0)
             });
             if found != Some((u64::from(wanted.0), wanted.1)) {
-                self.complain(
-                    "P-17",
-                    format!("KVM_RUN of a guest that calls its monitor by {name}: {left:?}, {found:x?}"),
-                );
+                let what = format!("KVM_RUN of a guest that calls its monitor by {name} ends otherwise");
+                let words = |number: u32| format!("KVM_EXIT_HYPERCALL {number:#x} by {name}");
+                let found = match found {
+                    Some((number, is_smc)) => {
+                        format!("KVM_EXIT_HYPERCALL {number:#x} by {}", if is_smc { "SMC" } else { "HVC" })
+                    }
+                    None => left.to_string(),
+                };
+                self.note(Complaint::new("P-17", what).wanted(words(wanted.0), found));
                 return Ok(());
             }
             for work in [Work::Task, Work::Guest] {
@@ -60,7 +66,7 @@ impl Case<'_> {
                 let registers = super::host::names(report.harm.registers);
                 let owner = Owner::OtherVcpu.name();
                 let what = format!("{registers} of {owner} changed over a call to its monitor by {name}");
-                self.complain("P-17", what);
+                self.note(Complaint::new("P-17", what).changed(report.changed()));
             }
         }
         Ok(())

@@ -1,11 +1,14 @@
 //! KVM_REG_ARM64_SVE_VLS, KVM_ARM_VCPU_INIT and KVM_ARM_VCPU_FINALIZE where they have to fail.
 
+use abi::op::mask;
 use kvm_bindings::{KVM_ARM_VCPU_PSCI_0_2, KVM_ARM_VCPU_SVE};
 
 use super::super::case::Case;
 use super::super::raw::{self, IPA_40_BITS, reg};
 use super::super::vm::{Kind, Vm, VmError};
-use super::{Answer, answer, get, set, some};
+use super::values::not_zero;
+use super::{Answer, answer, get, getting, set, setting, some};
+use crate::kvm::complaint::{self, Complaint};
 
 /// A feature of vCPUs, and of KVM_ARM_VCPU_FINALIZE, that there is not.
 const UNKNOWN: u32 = 31;
@@ -29,6 +32,17 @@ fn has(lengths: &[u8], vq: usize) -> bool {
     lengths.get((vq - 1) / 8).is_some_and(|byte| byte >> ((vq - 1) % 8) & 1 != 0)
 }
 
+/// A set of lengths, in bits.
+fn in_words(lengths: std::result::Result<impl AsRef<[u8]>, i32>) -> String {
+    match lengths {
+        Ok(lengths) => {
+            let there = (1..=512).filter(|vq| has(lengths.as_ref(), *vq)).map(|vq| (vq * 128).to_string());
+            there.collect::<Vec<_>>().join(" ")
+        }
+        Err(errno) => complaint::errno(errno),
+    }
+}
+
 impl Case<'_> {
     /// Rules P-99, P-100.
     pub(super) fn check_lengths(&mut self) -> Result<(), VmError> {
@@ -43,9 +57,12 @@ impl Case<'_> {
         self.demand("P-99", "KVM_ARM_VCPU_FINALIZE of a new vCPU", finalize(&vm, KVM_ARM_VCPU_SVE), Ok(()));
         let again = finalize(&vm, KVM_ARM_VCPU_SVE);
         self.demand("P-99", "a second KVM_ARM_VCPU_FINALIZE", again, Err(libc::EPERM));
-        for (name, id) in [("z0", reg::z(0)), ("p15", reg::p(15)), ("ffr", reg::FFR)] {
-            if get(&vm, id).is_ok_and(|value| value.iter().any(|byte| *byte != 0)) {
-                self.complain("P-13", format!("{name} of a new vCPU is not zero"));
+        let registers =
+            [("z0", reg::z(0), 1), ("p15", reg::p(15), 1 << (32 + 15)), ("ffr", reg::FFR, mask::FFR)];
+        for (name, id, bit) in registers {
+            if let Some(changed) = get(&vm, id).ok().and_then(|value| not_zero(bit, value)) {
+                let complaint = Complaint::new("P-13", format!("{name} of a new vCPU is not zero"));
+                self.note(complaint.by(getting(id)).changed(changed));
             }
         }
         Ok(())
@@ -53,23 +70,32 @@ impl Case<'_> {
 
     /// Those of this vCPU, which has run.
     fn check_final_lengths(&mut self) {
-        let Ok(lengths) = get(&self.vm, reg::SVE_VLS) else {
-            self.complain("P-99", "the lengths of a vCPU that has run cannot be read".to_owned());
-            return;
+        let lengths = match get(&self.vm, reg::SVE_VLS) {
+            Ok(lengths) => lengths,
+            Err(errno) => {
+                let what = "the lengths of a vCPU that has run cannot be read";
+                return self.demand_of(&getting(reg::SVE_VLS), "P-99", what, Err(errno), Ok(()));
+            }
         };
         let largest = (1..=512).rev().find(|vq| has(&lengths, *vq)).unwrap_or(0);
         if largest != self.kind.vq_max as usize {
-            let what = format!("the largest of the lengths is {largest} quadwords, not {}", self.kind.vq_max);
-            self.complain("P-99", what);
+            let bits = |vq: usize| format!("{} bits", vq * 128);
+            let complaint = Complaint::new("P-99", "the largest length is not that of the vCPU");
+            let wanted = bits(self.kind.vq_max as usize);
+            self.note(complaint.by(getting(reg::SVE_VLS)).wanted(wanted, bits(largest)));
         }
         for set_to in [lengths.clone(), with(&[0; 64], 1, true), vec![0; 64]] {
             let answer = set(&self.vm, reg::SVE_VLS, &set_to);
-            self.demand("P-99", "setting lengths of a vCPU that is final", answer, Err(libc::EPERM));
+            let what = "lengths of a vCPU that is final are set";
+            self.demand_of(&setting(reg::SVE_VLS), "P-99", what, answer, Err(libc::EPERM));
         }
         let answer = finalize(&self.vm, KVM_ARM_VCPU_SVE);
         self.demand("P-99", "KVM_ARM_VCPU_FINALIZE of a vCPU that is final", answer, Err(libc::EPERM));
-        if get(&self.vm, reg::SVE_VLS).as_ref() != Ok(&lengths) {
-            self.complain("P-99", "attempts to set the final lengths changed them".to_owned());
+        let now = get(&self.vm, reg::SVE_VLS);
+        if now.as_ref() != Ok(&lengths) {
+            let complaint = Complaint::new("P-99", "attempts to set the final lengths changed them");
+            let complaint = complaint.by(getting(reg::SVE_VLS));
+            self.note(complaint.wanted(in_words(Ok(&lengths)), in_words(now)));
         }
     }
 
@@ -83,9 +109,9 @@ impl Case<'_> {
         self.demand("P-100", "KVM_RUN before KVM_ARM_VCPU_FINALIZE", run, EPERM);
         for (name, id) in [("z0", reg::z(0)), ("p0", reg::p(0)), ("ffr", reg::FFR)] {
             let what = |verb| format!("{verb} {name} before KVM_ARM_VCPU_FINALIZE");
-            self.demand("P-100", &what("reading"), get(vm, id).map(drop), EPERM);
+            self.demand_of(&getting(id), "P-100", &what("reading"), get(vm, id).map(drop), EPERM);
             let written = set(vm, id, &vec![0; reg::size(id)]);
-            self.demand("P-100", &what("writing"), written, EPERM);
+            self.demand_of(&setting(id), "P-100", &what("writing"), written, EPERM);
         }
         for (name, what) in [("0", 0), ("a feature that there is not", UNKNOWN)] {
             let answer = finalize(vm, what);
@@ -95,9 +121,12 @@ impl Case<'_> {
 
     /// Sets of lengths that a vCPU that is not final can take, and others. Leaves it with the first one.
     fn check_sets(&mut self, vm: &Vm) {
-        let Ok(all) = get(vm, reg::SVE_VLS) else {
-            self.complain("P-99", "the lengths of a new vCPU cannot be read".to_owned());
-            return;
+        let all = match get(vm, reg::SVE_VLS) {
+            Ok(all) => all,
+            Err(errno) => {
+                let what = "the lengths of a new vCPU cannot be read";
+                return self.demand_of(&getting(reg::SVE_VLS), "P-99", what, Err(errno), Ok(()));
+            }
         };
         let there: Vec<usize> = (1..=512).filter(|vq| has(&all, *vq)).collect();
         let largest = there.last().copied().unwrap_or(0);
@@ -117,9 +146,12 @@ impl Case<'_> {
         }
         for (name, lengths) in bad {
             let answer = set(vm, reg::SVE_VLS, &lengths);
-            self.demand("P-99", &format!("setting lengths: {name}"), answer, Err(libc::EINVAL));
-            if get(vm, reg::SVE_VLS).as_ref() != Ok(&all) {
-                self.complain("P-99", format!("a refused set of lengths ({name}) changed them"));
+            let call = setting(reg::SVE_VLS);
+            self.demand_of(&call, "P-99", &format!("setting lengths: {name}"), answer, Err(libc::EINVAL));
+            let now = get(vm, reg::SVE_VLS);
+            if now.as_ref() != Ok(&all) {
+                let what = format!("a refused set of lengths ({name}) changed them");
+                self.note(Complaint::new("P-99", what).by(call).wanted(in_words(Ok(&all)), in_words(now)));
             }
         }
         let mut wrong = Vec::new();
@@ -130,7 +162,8 @@ impl Case<'_> {
             }
         }
         if !wrong.is_empty() {
-            self.complain("P-99", format!("lengths up to {} bits do not read as set", some(&wrong)));
+            let what = format!("lengths up to {} bits do not read as set", some(&wrong));
+            self.note(Complaint::new("P-99", what).by(setting(reg::SVE_VLS)));
         }
     }
 
@@ -165,16 +198,20 @@ impl Case<'_> {
         let (first, second) = (&vcpus[0], &vcpus[1]);
         self.demand("P-103", "KVM_ARM_VCPU_INIT of the first", answer(first.vcpu_init(&right)), Ok(()));
         let written = answer(first.set_one_reg(reg::PC, &pc(0x1234_5678)));
-        self.demand("P-103", "writing the first one's PC", written, Ok(()));
+        self.demand_of(&setting(reg::PC), "P-103", "writing the first one's PC", written, Ok(()));
         let refused = answer(second.vcpu_init(&wrong));
         self.demand("P-103", "KVM_ARM_VCPU_INIT of the second", refused, Err(libc::ENOENT));
         let early = answer(second.get_one_reg(reg::PC, &mut [0; 8]));
-        self.demand("P-103", "reading PC of one that is not initialized", early, Err(libc::ENOEXEC));
+        let what = "reading PC of one that is not initialized";
+        self.demand_of(&getting(reg::PC), "P-103", what, early, Err(libc::ENOEXEC));
         let mut read = pc(0);
         let answered = answer(first.get_one_reg(reg::PC, &mut read));
-        self.demand("P-103", "reading the first one's PC", answered, Ok(()));
-        if u64::from_le_bytes(read) != 0x1234_5678 {
-            self.complain("P-103", "a KVM_ARM_VCPU_INIT that failed changed another vCPU".to_owned());
+        self.demand_of(&getting(reg::PC), "P-103", "reading the first one's PC", answered, Ok(()));
+        let read = u64::from_le_bytes(read);
+        if read != 0x1234_5678 {
+            let complaint =
+                Complaint::new("P-103", "a KVM_ARM_VCPU_INIT that failed changed another vCPU's PC");
+            self.note(complaint.by(getting(reg::PC)).wanted("0x12345678", format!("{read:#x}")));
         }
         for vcpu in [second, first] {
             let answered = answer(vcpu.vcpu_init(&right));

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use abi::pattern::Owner;
+
 use super::super::case::Case;
 use super::super::raw::{self, reg};
 use super::super::vm::{Kind, Vm, VmError};
-use super::{get, set, some};
+use super::{Answer, get, getting, set, setting, some, unreadable};
+use crate::kvm::complaint::{self, Changed, Complaint};
 
 /// Registers of AArch32 that bear names of EL2 and are there without one.
 const AARCH32: [u64; 4] =
@@ -25,8 +28,10 @@ impl Case<'_> {
             let answer = raw::reg_list_into(&self.vm.vcpu, &mut list);
             self.demand("P-95", &format!("KVM_GET_REG_LIST of {room}"), answer, Err(libc::E2BIG));
             if list[0] != ids.len() as u64 || list[1..].iter().any(|id| *id != u64::MAX) {
-                let what = format!("KVM_GET_REG_LIST of {room} says {} for {}", list[0], ids.len());
-                self.complain("P-95", what);
+                let complaint = Complaint::new("P-95", "KVM_GET_REG_LIST with too little room misleads");
+                let wanted = format!("{} registers, none written", ids.len());
+                let written = list[1..].iter().filter(|id| **id != u64::MAX).count();
+                self.note(complaint.wanted(wanted, format!("{} registers, {written} written", list[0])));
             }
         }
         let set: BTreeSet<u64> = ids.iter().copied().collect();
@@ -84,7 +89,7 @@ impl Case<'_> {
         let mut read = [0xa5, 0x5a].map(|filler| vec![filler; size + BEHIND]);
         for value in &mut read {
             if let Err(error) = self.vm.vcpu.get_one_reg(id, value) {
-                self.complain("P-95", format!("register {id:#018x} is listed and cannot be read: {error}"));
+                self.note(unreadable(id, error.errno()));
                 return;
             }
         }
@@ -92,7 +97,8 @@ impl Case<'_> {
         let kept = first[size..].iter().all(|byte| *byte == 0xa5);
         let written = first.iter().zip(&second).take(size).all(|(a, b)| (*a, *b) != (0xa5, 0x5a));
         if !kept || !written {
-            self.complain("P-95", format!("register {id:#018x} is not read as {size} bytes"));
+            let what = format!("register {id:#018x} is not read as {size} bytes");
+            self.note(Complaint::new("P-95", what).by(getting(id)));
         }
     }
 
@@ -102,23 +108,38 @@ impl Case<'_> {
         let mut changed = Vec::new();
         // The set of lengths is final (P-99).
         for id in raw::reg_list(&self.vm.vcpu)?.into_iter().filter(|id| *id != reg::SVE_VLS) {
-            let Ok(before) = get(&self.vm, id) else {
-                self.complain("P-95", format!("register {id:#018x} is listed and cannot be read"));
-                continue;
+            let before = match get(&self.vm, id) {
+                Ok(before) => before,
+                Err(errno) => {
+                    self.note(unreadable(id, errno));
+                    continue;
+                }
             };
             if let Err(errno) = set(&self.vm, id, &before) {
-                refused.push(format!("{id:#018x} ({})", std::io::Error::from_raw_os_error(errno)));
+                refused.push((id, complaint::errno(errno)));
             }
             // Counters count, and conditions of timers follow them.
-            if !reg::is_timer(id) && get(&self.vm, id).as_ref() != Ok(&before) {
-                changed.push(format!("{id:#018x}"));
+            let after = get(&self.vm, id);
+            if !reg::is_timer(id) && after.as_ref() != Ok(&before) {
+                changed.push((id, before, after.unwrap_or_default()));
             }
         }
-        if !refused.is_empty() {
-            self.complain("P-95", format!("not writable with what was read: {}", some(&refused)));
+        let ids = |ids: Vec<u64>| some(&ids.into_iter().map(|id| format!("{id:#018x}")).collect::<Vec<_>>());
+        if let Some((id, errno)) = refused.first() {
+            let what = ids(refused.iter().map(|(id, _)| *id).collect());
+            let complaint = Complaint::new("P-95", format!("not writable with what was read: {what}"));
+            self.note(complaint.by(setting(*id)).wanted("success", errno));
         }
-        if !changed.is_empty() {
-            self.complain("P-95", format!("changed by writing what was read: {}", some(&changed)));
+        if let Some((id, before, after)) = changed.first() {
+            let what = ids(changed.iter().map(|(id, ..)| *id).collect());
+            let complaint = Complaint::new("P-95", format!("changed by writing what was read: {what}"));
+            let value = Changed {
+                owner: Owner::Scenario as u8,
+                register: 0,
+                wanted: before.clone(),
+                found: after.clone(),
+            };
+            self.note(complaint.by(setting(*id)).changed(value));
         }
         Ok(())
     }
@@ -135,10 +156,12 @@ impl Case<'_> {
             let promise = value | field & field.wrapping_neg();
             // Which error it is has changed: E2BIG, once EINVAL.
             if promise != value && set(&vm, id, &promise.to_le_bytes()).is_ok() {
-                self.complain("P-73", format!("{name} of a vCPU without it can be set"));
+                let complaint = Complaint::new("P-73", format!("{name} of a vCPU without it can be set"));
+                self.note(complaint.by(setting(id)).wanted("an error", "success"));
             }
-            if vm.get(id).is_ok_and(|value| value & field != 0) {
-                self.complain("P-73", format!("{name} of a vCPU without it is not 0"));
+            if let Some(value) = vm.get(id).ok().filter(|value| value & field != 0) {
+                let complaint = Complaint::new("P-73", format!("{name} of a vCPU without it is not 0"));
+                self.note(complaint.by(getting(id)).wanted("0", format!("{value:#018x}")));
             }
         }
         Ok(())
@@ -202,26 +225,25 @@ impl Case<'_> {
     }
 
     fn refused(&mut self, rule: &str, name: &str, id: u64, wanted: &[i32]) {
-        match get(&self.vm, id) {
-            Ok(_) => {
-                self.complain(rule, format!("{name} can be read"));
-                // Whatever it is, writing it would change it.
-                return;
-            }
-            Err(errno) if !wanted.contains(&errno) => {
-                let error = std::io::Error::from_raw_os_error(errno);
-                self.complain(rule, format!("reading {name}: {error}"));
-            }
-            Err(_) => {}
+        let is_right = |answer: Answer| answer.is_err_and(|errno| wanted.contains(&errno));
+        let words = wanted.iter().map(|errno| complaint::errno(*errno)).collect::<Vec<_>>().join(" or ");
+        let complain = |verb, call: String, answer: Answer| {
+            let what = match answer {
+                Ok(()) => format!("{name} can be {verb}"),
+                Err(_) => format!("{name} is not {verb} for another reason"),
+            };
+            Complaint::new(rule, what).by(call).wanted(words.as_str(), complaint::answer(answer))
+        };
+        let read = get(&self.vm, id).map(drop);
+        if !is_right(read) {
+            self.note(complain("read", getting(id), read));
         }
-        let zero = vec![0; reg::size(id)];
-        match set(&self.vm, id, &zero) {
-            Ok(()) => self.complain(rule, format!("{name} can be written")),
-            Err(errno) if !wanted.contains(&errno) => {
-                let error = std::io::Error::from_raw_os_error(errno);
-                self.complain(rule, format!("writing {name}: {error}"));
+        // What can be read would be changed by writing it.
+        if read.is_err() {
+            let written = set(&self.vm, id, &vec![0; reg::size(id)]);
+            if !is_right(written) {
+                self.note(complain("written", setting(id), written));
             }
-            Err(_) => {}
         }
     }
 }

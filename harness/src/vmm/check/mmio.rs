@@ -11,12 +11,22 @@ use super::super::other::OtherGuest;
 use super::super::raw::reg;
 use super::super::task::Report;
 use super::super::vm::{VmError, failed};
+use crate::kvm::complaint::{self, Complaint};
 
 /// How a KVM_RUN ended.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Left {
     Error(i32),
     Exit(u32),
+}
+
+impl std::fmt::Display for Left {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Error(errno) => f.write_str(&complaint::errno(*errno)),
+            Self::Exit(reason) => write!(f, "exit reason {reason}"),
+        }
+    }
 }
 
 impl Case<'_> {
@@ -40,10 +50,8 @@ impl Case<'_> {
         for _ in 0..ACCESSES {
             let left = self.leave(&mut guest);
             if left != *wanted {
-                self.complain(
-                    "P-01",
-                    format!("KVM_RUN of a guest that accesses no memory by a Q register: {left:?}"),
-                );
+                let what = "KVM_RUN of a guest that accesses no memory by a Q register ends otherwise";
+                self.note(Complaint::new("P-01", what).wanted(wanted.to_string(), left.to_string()));
                 return Ok(());
             }
             let vm = guest.vm();
@@ -55,7 +63,8 @@ impl Case<'_> {
             guest.look(&mut report);
             if report.times > 0 {
                 let owner = Owner::OtherVcpu.name();
-                self.complain("P-02", format!("registers of {owner} changed over an access by a Q register"));
+                let what = format!("registers of {owner} changed over an access by a Q register");
+                self.note(Complaint::new("P-02", what).changed(report.changed()));
             }
         } else {
             self.complain("P-01", "a guest does not go on after an access by a Q register");

@@ -14,6 +14,7 @@ use super::super::task::Report;
 use super::super::vm::VmError;
 use super::host::names;
 use super::mmio::Left;
+use crate::kvm::complaint::Complaint;
 
 /// What happens between an exit of the guest and its next entry.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +73,7 @@ impl Case<'_> {
         guest.look_for_zero(&mut report);
         if report.times > 0 {
             let what = format!("{} of a new protected VM are not zero", names(report.harm.registers));
-            self.complain("P-12", what);
+            self.note(Complaint::new("P-12", what).changed(report.changed()));
         }
         for between in Between::ALL {
             if !self.keeps(&mut guest, between) {
@@ -107,10 +108,8 @@ impl Case<'_> {
         guest.look(&mut report);
         if report.times > 0 {
             let registers = names(report.harm.registers);
-            self.complain(
-                "P-01",
-                format!("{registers} of a protected VM changed over an exit, with {}", between.name()),
-            );
+            let what = format!("{registers} of a protected VM changed over an exit, with {}", between.name());
+            self.note(Complaint::new("P-01", what).changed(report.changed()));
         }
         true
     }
@@ -119,7 +118,9 @@ impl Case<'_> {
     fn rung(&mut self, guest: &mut OtherGuest) -> Option<u64> {
         let left = self.leave(guest);
         if left != Left::Exit(KVM_EXIT_MMIO) {
-            self.complain("P-01", format!("a protected VM does not get to its doorbell: {left:?}"));
+            let complaint = Complaint::new("P-01", "a protected VM does not get to its doorbell");
+            let wanted = Left::Exit(KVM_EXIT_MMIO).to_string();
+            self.note(complaint.by("KVM_RUN").wanted(wanted, left.to_string()));
             return None;
         }
         // SAFETY: the exit's reason says which member of the union the kernel wrote.

@@ -41,7 +41,7 @@ impl Case<'_> {
             complaints.extend(sme::check_present(&vm));
         }
         for complaint in complaints.into_iter().take(MOST) {
-            self.complain(&complaint.rule, complaint.what);
+            self.note(complaint);
         }
     }
 }

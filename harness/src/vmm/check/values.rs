@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Range;
 
 use abi::job::JobHeader;
+use abi::op::mask;
+use abi::pattern::Owner;
 use arch::host::part::{FFR, FPCR, FPMR, FPSR, P, VL};
 use arch::host::{HEADER, IMAGE};
 use vm_memory::{Bytes as _, GuestAddress};
@@ -12,7 +14,8 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 use super::super::case::Case;
 use super::super::raw::reg;
 use super::super::vm::VmError;
-use super::{get, set, some};
+use super::{get, getting, set, setting, some};
+use crate::kvm::complaint::{Changed, Complaint};
 
 /// A register, and where its value lies in an image.
 #[derive(Clone, Debug)]
@@ -20,6 +23,8 @@ struct Register {
     name: String,
     id: u64,
     at: Range<usize>,
+    /// Its bit of [`mask`].
+    bit: u64,
     /// The bits, from the lowest byte on, that can be any; all of them if there are none.
     bits: u64,
 }
@@ -31,26 +36,27 @@ const FPMR_BITS: u64 = 0x3f_ff7f_c1ff;
 
 /// The FP registers of a vCPU with this vector length, 0 for none with SVE.
 fn registers(vl: usize, fpmr: bool) -> Vec<Register> {
+    let control = |name: &str, id, at, (bit, bits)| Register { name: name.to_owned(), id, at, bit, bits };
     let mut all = vec![
-        Register { name: "fpsr".to_owned(), id: reg::FPSR, at: FPSR..FPSR + 4, bits: FPSR_BITS },
-        Register { name: "fpcr".to_owned(), id: reg::FPCR, at: FPCR..FPCR + 4, bits: FPCR_BITS },
+        control("fpsr", reg::FPSR, FPSR..FPSR + 4, (mask::FPSR, FPSR_BITS)),
+        control("fpcr", reg::FPCR, FPCR..FPCR + 4, (mask::FPCR, FPCR_BITS)),
     ];
     if fpmr {
-        all.push(Register { name: "fpmr".to_owned(), id: reg::FPMR, at: FPMR..FPMR + 8, bits: FPMR_BITS });
+        all.push(control("fpmr", reg::FPMR, FPMR..FPMR + 8, (mask::FPMR, FPMR_BITS)));
     }
-    let mut any = |name: String, id: u64, start: usize, len: usize| {
-        all.push(Register { name, id, at: start..start + len, bits: 0 });
+    let mut any = |name: String, id: u64, bit: u64, start: usize, len: usize| {
+        all.push(Register { name, id, at: start..start + len, bit, bits: 0 });
     };
     for n in 0..32 {
         let (name, id, len) = if vl > 0 { ("z", reg::z(n), vl) } else { ("v", reg::v(n), 16) };
-        any(format!("{name}{n}"), id, HEADER + n as usize * len, len);
+        any(format!("{name}{n}"), id, 1 << n, HEADER + n as usize * len, len);
     }
     if vl > 0 {
         let pl = vl / 8;
         for n in 0..16 {
-            any(format!("p{n}"), reg::p(n), P + n as usize * pl, pl);
+            any(format!("p{n}"), reg::p(n), 1 << (32 + n), P + n as usize * pl, pl);
         }
-        any("ffr".to_owned(), reg::FFR, FFR, pl);
+        any("ffr".to_owned(), reg::FFR, mask::FFR, FFR, pl);
     }
     all
 }
@@ -100,46 +106,46 @@ impl Case<'_> {
 
     /// Complains about the registers that do not read as `wanted` says.
     fn compare(&mut self, when: &str, registers: &[Register], wanted: impl Fn(&Register) -> Vec<u8>) {
-        let (mut wrong, mut above, mut first) = (Vec::new(), Vec::new(), None);
+        let (mut wrong, mut above) = (Vec::new(), Vec::new());
         for register in registers {
             let (found, wanted) = (get(&self.vm, register.id), wanted(register));
             let len = register.at.len();
             match found {
                 Err(errno) => {
-                    wrong.push(format!("{} ({})", register.name, io::Error::from_raw_os_error(errno)));
+                    let what = format!("{when}, {} cannot be read", register.name);
+                    self.demand_of(&getting(register.id), "P-96", &what, Err(errno), Ok(()));
                 }
                 Ok(found) if found[..len] != wanted[..len] => {
-                    wrong.push(register.name.clone());
-                    first.get_or_insert((found, wanted));
+                    wrong.push((register, wanted[..len].to_vec(), found[..len].to_vec()));
                 }
-                Ok(found) if found != wanted => above.push(register.name.clone()),
+                Ok(found) if found != wanted => above.push((register, wanted, found)),
                 Ok(_) => {}
             }
         }
-        if !wrong.is_empty() {
-            let values = first.map_or_else(String::new, |(found, wanted)| {
-                let at = found.iter().zip(&wanted).position(|(a, b)| a != b).unwrap_or(0) / 8 * 8;
-                let hex = |bytes: &[u8]| {
-                    bytes[at..bytes.len().min(at + 8)]
-                        .iter()
-                        .rev()
-                        .map(|b| format!("{b:02x}"))
-                        .collect::<String>()
-                };
-                format!(" (from byte {at} on {}, not {})", hex(&found), hex(&wanted))
-            });
-            self.complain("P-96", format!("{when}, {} read otherwise{values}", some(&wrong)));
-        }
-        if !above.is_empty() {
-            let what = format!("{when}, {} are not zero above the largest vector length", some(&above));
-            self.complain("P-101", what);
-        }
+        self.tell("P-96", wrong, |names| format!("{when}, {names} read otherwise"));
+        self.tell("P-101", above, |names| {
+            format!("{when}, {names} are not zero above the largest vector length")
+        });
+    }
+
+    /// Complains about registers with what each had to be and is, if there are any.
+    fn tell(
+        &mut self,
+        rule: &str,
+        wrong: Vec<(&Register, Vec<u8>, Vec<u8>)>,
+        what: impl FnOnce(&str) -> String,
+    ) {
+        let names: Vec<String> = wrong.iter().map(|(register, ..)| register.name.clone()).collect();
+        let Some((register, wanted, found)) = wrong.into_iter().next() else { return };
+        let changed = Changed { owner: Owner::Scenario as u8, register: register.bit, wanted, found };
+        self.note(Complaint::new(rule, what(&some(&names))).by(getting(register.id)).changed(changed));
     }
 
     fn write_all(&mut self, when: &str, registers: &[Register], value: impl Fn(&Register) -> Vec<u8>) {
         for register in registers {
             let answer = set(&self.vm, register.id, &value(register));
-            self.demand("P-96", &format!("{when}, writing {}", register.name), answer, Ok(()));
+            let what = format!("{when}, writing {}", register.name);
+            self.demand_of(&setting(register.id), "P-96", &what, answer, Ok(()));
         }
     }
 
@@ -158,14 +164,16 @@ impl Case<'_> {
         let others: Vec<_> = kept.iter().map(|(register, value)| register.other(value)).collect();
         for ((register, _), other) in kept.iter().zip(&others) {
             let answer = set(&self.vm, register.id, &register.padded(other, 0xc3));
-            self.demand("P-96", &format!("writing {}", register.name), answer, Ok(()));
+            let what = format!("writing {}", register.name);
+            self.demand_of(&setting(register.id), "P-96", &what, answer, Ok(()));
         }
         for ((register, _), other) in kept.iter().zip(&others) {
             self.compare("after a write", std::slice::from_ref(register), |it| it.padded(other, 0));
         }
         for (register, value) in &kept {
             let answer = set(&self.vm, register.id, value);
-            self.demand("P-96", &format!("writing {} back", register.name), answer, Ok(()));
+            let what = format!("writing {} back", register.name);
+            self.demand_of(&setting(register.id), "P-96", &what, answer, Ok(()));
         }
         for (register, value) in &kept {
             self.compare("after it was put back", std::slice::from_ref(register), |_| value.clone());
@@ -186,12 +194,17 @@ impl Case<'_> {
     /// Rule P-13: KVM_ARM_VCPU_INIT has zeroed every FP register.
     pub(in crate::vmm) fn check_zero(&mut self) {
         let registers = self.registers();
-        let not_zero = |register: &&Register| {
-            get(&self.vm, register.id).is_ok_and(|value| value.iter().any(|byte| *byte != 0))
-        };
-        let wrong: Vec<String> = registers.iter().filter(not_zero).map(|it| it.name.clone()).collect();
-        if !wrong.is_empty() {
-            self.complain("P-13", format!("after KVM_ARM_VCPU_INIT, {} are not zero", some(&wrong)));
-        }
+        let wrong = registers.iter().filter_map(|register| {
+            let Changed { wanted, found, .. } = not_zero(register.bit, get(&self.vm, register.id).ok()?)?;
+            Some((register, wanted, found))
+        });
+        let wrong = wrong.collect();
+        self.tell("P-13", wrong, |names| format!("after KVM_ARM_VCPU_INIT, {names} are not zero"));
     }
+}
+
+/// The register of this bit of [`mask`], if it is not zero as it has to be.
+pub(super) fn not_zero(bit: u64, found: Vec<u8>) -> Option<Changed> {
+    let wanted = vec![0; found.len()];
+    (found != wanted).then_some(Changed { owner: Owner::Scenario as u8, register: bit, wanted, found })
 }
