@@ -175,6 +175,13 @@ checks! {
     /// From now on to the end of the case, the kernel uses SIMD in softirqs on the vCPU's CPU, whatever that does (rules
     /// P-11, P-83).
     HostSimd = 22, "host-simd";
+    /// Before the guest runs and after, the monitor sleeps in a page fault with every register in use, and KVM_RUN in one on
+    /// a page that a guest of its own stores its registers to (rules P-01, P-02, P-20, P-21).
+    HostFault = 23, "host-fault";
+    /// It does so with ZA, ZT0 and TPIDR2_EL0 of its own (rules P-21, P-22).
+    HostFaultZa = 24, "host-fault-za";
+    /// It does so in streaming mode as well (rules P-21, P-22).
+    HostFaultStreaming = 25, "host-fault-streaming";
 }
 
 /// How preemption points are forced.

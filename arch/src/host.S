@@ -6,7 +6,8 @@
 .arch_extension sve
 .arch_extension sme2
 
-// Loads FPSR, FPCR, FPMR, and Z, P, FFR or V from an image, by the bits of `uses`. X9 and X12 are lost.
+// Loads FPSR, FPCR, FPMR, and Z, P, FFR or V from an image, by the bits of `uses`: bit 0 Z, P and FFR, bit 1 FPMR, bit 8 not FFR.
+// X9 and X12 are lost.
 .macro load_registers image, uses
     add     x12, \image, #{Z}
     ldr     x9, [\image, #{FPSR}]
@@ -17,10 +18,11 @@
     ldr     x9, [\image, #{FPMR}]
     msr     S3_3_C4_C4_2, x9
 1:  tbz     \uses, #0, 2f
+    tbnz    \uses, #8, 1f
     add     x9, \image, #{FFR}
     ldr     p0, [x9]
     wrffr   p0.b
-    add     x9, \image, #{P}
+1:  add     x9, \image, #{P}
 .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
     ldr     p\n, [x9, #\n, mul vl]
 .endr
@@ -46,10 +48,11 @@
 .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
     str     p\n, [x9, #\n, mul vl]
 .endr
+    tbnz    \uses, #8, 6f
     rdffr   p0.b
     add     x9, \image, #{FFR}
     str     p0, [x9]
-    rdvl    x9, #1
+6:  rdvl    x9, #1
     str     x9, [\image, #{VL}]
     b       5f
 4:
@@ -66,6 +69,52 @@
     mrs     x9, S3_3_C4_C4_2
     str     x9, [\image, #{FPMR}]
 6:
+.endm
+
+// Loads TPIDR2_EL0, SVCR, ZA and ZT0 from an SME image, by the bits of `uses`: bit 2 streaming mode, bit 3 ZA, bit 4 ZT0. X9,
+// X12 and X13 are lost.
+.macro load_sme image, uses
+    ldr     x9, [\image, #{TPIDR2}]
+    msr     S3_3_C13_C0_5, x9           // TPIDR2_EL0
+    ubfx    x9, \uses, #2, #2
+    msr     S3_3_C4_C2_2, x9            // SVCR
+    tbz     \uses, #3, 2f
+    rdsvl   x13, #1
+    mov     w12, #0
+    add     x9, \image, #{ZA}
+1:  ldr     za[w12, 0], [x9]
+    add     x9, x9, x13
+    add     w12, w12, #1
+    cmp     w12, w13
+    b.ne    1b
+    tbz     \uses, #4, 2f
+    add     x9, \image, #{ZT0}
+    ldr     zt0, [x9]
+2:
+.endm
+
+// Stores the same to an SME image, and the streaming vector length, ZA and ZT0 if PSTATE.ZA is set. TPIDR2_EL0 and SVCR are
+// zero afterwards; X9, X12 and X13 are lost.
+.macro store_sme image, uses
+    mrs     x9, S3_3_C13_C0_5
+    str     x9, [\image, #{TPIDR2}]
+    msr     S3_3_C13_C0_5, xzr
+    mrs     x9, S3_3_C4_C2_2
+    str     x9, [\image, #{SVCR}]
+    rdsvl   x13, #1
+    str     x13, [\image, #{VL}]
+    tbz     x9, #1, 6f
+    tbz     \uses, #4, 5f
+    add     x9, \image, #{ZT0}
+    str     zt0, [x9]
+5:  mov     w12, #0
+    add     x9, \image, #{ZA}
+1:  str     za[w12, 0], [x9]
+    add     x9, x9, x13
+    add     w12, w12, #1
+    cmp     w12, w13
+    b.ne    1b
+6:  msr     S3_3_C4_C2_2, xzr
 .endm
 
 // What a function has to keep for its caller. X9 is lost.
@@ -124,6 +173,28 @@ host_hold:
     mov     x0, x5
     leave_function x2
 
+// X0: image to load, X1: image to store to, X2: as X3 above, X3: an address. Loads, reads a byte there, and stores.
+.global host_touch
+host_touch:
+    enter_function
+    load_registers x0, x2
+    ldrb    w9, [x3]
+    store_registers x1, x2
+    leave_function x2
+
+// X0: image to load, X1: image to store to, X2: SME image to load, X3: SME image to store to, X4: as X3 above, and as of
+// host_sme_call, X5: an address. Loads, reads a byte there, and stores. The images are at the streaming vector length if X4
+// asks for streaming mode.
+.global host_sme_touch
+host_sme_touch:
+    enter_function
+    load_sme x2, x4
+    load_registers x0, x4
+    ldrb    w9, [x5]
+    store_registers x1, x4
+    store_sme x3, x4
+    leave_function x4
+
 // X0: number and three arguments of the call, X1: SME image to load, X2: SME image to store to, X3: bit 1 FPMR, bit 2
 // streaming mode, bit 3 ZA, bit 4 ZT0. Returns what the call returned.
 .global host_sme_call
@@ -131,23 +202,7 @@ host_sme_call:
     enter_function
     mov     x10, x2
     mov     x11, x3
-    ldr     x9, [x1, #{TPIDR2}]
-    msr     S3_3_C13_C0_5, x9           // TPIDR2_EL0
-    ubfx    x9, x11, #2, #2
-    msr     S3_3_C4_C2_2, x9            // SVCR
-    tbz     x11, #3, 2f
-    rdsvl   x13, #1
-    mov     w12, #0
-    add     x9, x1, #{ZA}
-1:  ldr     za[w12, 0], [x9]
-    add     x9, x9, x13
-    add     w12, w12, #1
-    cmp     w12, w13
-    b.ne    1b
-    tbz     x11, #4, 2f
-    add     x9, x1, #{ZT0}
-    ldr     zt0, [x9]
-2:
+    load_sme x1, x11
 .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     ldr     q\n, [x1, #{V} + 16 * \n]
 .endr
@@ -161,15 +216,10 @@ host_sme_call:
 3:  ldp     x1, x2, [x0, #16]
     ldp     x8, x0, [x0]
     svc     #0
-    mrs     x13, S3_3_C4_C2_2
-    str     x13, [x10, #{SVCR}]
     mrs     x9, fpsr
     str     x9, [x10, #{FPSR}]
     mrs     x9, fpcr
     str     x9, [x10, #{FPCR}]
-    mrs     x9, S3_3_C13_C0_5
-    str     x9, [x10, #{TPIDR2}]
-    msr     S3_3_C13_C0_5, xzr
     tbz     x11, #1, 4f
     mrs     x9, S3_3_C4_C4_2
     str     x9, [x10, #{FPMR}]
@@ -177,26 +227,12 @@ host_sme_call:
 .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     str     q\n, [x10, #{V} + 16 * \n]
 .endr
-    tbz     x13, #1, 6f
-    tbz     x11, #4, 5f
-    add     x9, x10, #{ZT0}
-    str     zt0, [x9]
-5:  rdsvl   x13, #1
-    mov     w12, #0
-    add     x9, x10, #{ZA}
-1:  str     za[w12, 0], [x9]
-    add     x9, x9, x13
-    add     w12, w12, #1
-    cmp     w12, w13
-    b.ne    1b
-6:  rdsvl   x13, #1
-    str     x13, [x10, #{VL}]
-    msr     S3_3_C4_C2_2, xzr
+    store_sme x10, x11
     leave_function x11
 
 // A guest that shares a CPU with the one under test. It is entered at EL1 with nothing set up. X0: an image in its own
 // memory, X1: another one, X2: its doorbell, X3: as above, and bit 5: it uses a Q register for its doorbell, bit 6: its VM
-// is protected, bit 7: it makes calls. It loads the first, rings, stores the second, rings, and so on.
+// is protected, bit 7: it makes calls, bit 9: it loads once more before it stores. It loads the first, rings, stores the second, rings, and so on.
 .global host_other_guest
 .balign 4096
 host_other_guest:
@@ -228,7 +264,9 @@ host_other_guest:
     str     x3, [x2]
 8:  load_registers x0, x3
     str     x3, [x2]
-    tbz     x3, #5, 9f
+    tbz     x3, #9, 9f
+    load_registers x0, x3               // as for a Q register below
+9:  tbz     x3, #5, 9f
     load_registers x0, x3               // others than were saved when it rang
     ldr     q0, [x2]
     str     q1, [x2]

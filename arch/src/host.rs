@@ -52,6 +52,8 @@ pub const SHARES: u64 = 64;
 /// Of [`other_guest`] alone: it makes the call [`CALL_HVC`] and then [`CALL_SMC`]. Before each it loads other registers, behind
 /// each it stores them and rings.
 pub const CALLS: u64 = 128;
+/// Of [`other_guest`] alone: before it stores its registers it loads others.
+pub const LOADS_ANEW: u64 = 512;
 /// Calls of the range of silicon partners, which are nobody's here (SMCCC, DEN0028: fast, 64 bits, owner 2). By HVC.
 pub const CALL_HVC: u32 = 0xc200_0001;
 /// By SMC.
@@ -63,6 +65,8 @@ pub const STREAMING: u64 = 4;
 pub const ZA: u64 = 8;
 /// ZT0 is loaded and stored with ZA.
 pub const ZT0: u64 = 16;
+/// FFR is neither loaded nor stored with Z and P: streaming mode has none without FEAT_SME_FA64.
+pub const NO_FFR: u64 = 256;
 
 /// Bytes of an [`SmeImage`] before V0.
 const SME_V: usize = 128;
@@ -191,6 +195,34 @@ pub unsafe fn sme_call(call: &Call, before: &SmeImage, after: &mut SmeImage, use
     unsafe { host_sme_call(call, before, after, uses) }
 }
 
+/// Loads every register from `before`, reads the byte at `at`, and stores every register to `after`, with no system call in
+/// between.
+///
+/// # Safety
+///
+/// The byte can be read, sooner or later; `uses` asks for nothing that the CPU has not got.
+pub unsafe fn touch(before: &Image, after: &mut Image, uses: u64, at: *const u8) {
+    // SAFETY: the caller's; both images are large enough for every vector length.
+    unsafe { host_touch(before.0.as_ptr(), after.0.as_mut_ptr(), uses, at) }
+}
+
+/// As [`touch`], in streaming mode or with ZA enabled as `uses` says: ZA, ZT0, SVCR and TPIDR2_EL0 are those of the SME images,
+/// everything else is of the others, which are at the streaming vector length in streaming mode. ZA and streaming mode are off,
+/// and TPIDR2_EL0 zero, afterwards.
+///
+/// # Safety
+///
+/// As of [`touch`], and the CPU has SME.
+pub unsafe fn sme_touch(
+    (before, sme_before): (&Image, &SmeImage),
+    (after, sme_after): (&mut Image, &mut SmeImage),
+    uses: u64,
+    at: *const u8,
+) {
+    // SAFETY: the caller's; all images are large enough for every vector length.
+    unsafe { host_sme_touch(before.0.as_ptr(), after.0.as_mut_ptr(), sme_before, sme_after, uses, at) }
+}
+
 /// The code of a guest, between its two symbols in `host.S`.
 macro_rules! guest {
     ($(#[doc = $doc:literal])* $name:ident: $start:ident to $end:ident) => {
@@ -236,6 +268,15 @@ unsafe extern "C" {
         value: u64,
         rounds: u64,
     ) -> u64;
+    fn host_touch(before: *const u8, after: *mut u8, uses: u64, at: *const u8);
+    fn host_sme_touch(
+        before: *const u8,
+        after: *mut u8,
+        sme_before: *const SmeImage,
+        sme_after: *mut SmeImage,
+        uses: u64,
+        at: *const u8,
+    );
     fn host_sme_call(call: *const Call, before: *const SmeImage, after: *mut SmeImage, uses: u64) -> i64;
 }
 

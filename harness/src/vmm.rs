@@ -16,6 +16,7 @@
 //! | [`check`] | what the step `vmm` asks for |
 //! | [`witness`] | proof that it happened |
 //! | [`task`], [`rival`], [`other`] | a thread as the owner of registers; one that takes the CPU away; another guest |
+//! | [`absent`] | pages that a thread, or the kernel for a guest, has to sleep for |
 //! | [`softirq`] | SIMD of the host between an exit and the next entry |
 //! | [`clocks`] | the timers of a host that was saved |
 //! | [`kernel_log`] | what the host kernel said meanwhile |
@@ -23,6 +24,7 @@
 //! | [`raw`] | what `kvm-ioctls` lacks |
 #![expect(unsafe_code, reason = "guest memory and register files are handed to the kernel by address")]
 
+mod absent;
 mod agent;
 mod alarm;
 mod arrival;

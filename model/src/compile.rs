@@ -299,7 +299,10 @@ impl<'a> Compiler<'a> {
             doorbell::Check::Values => self.known_image()?,
             doorbell::Check::Write => self.image_from_outside()?,
             // As in a disturbance, what is asked for has to happen: the monitor tells when the case is over.
-            doorbell::Check::HostSimd => {
+            doorbell::Check::HostSimd
+            | doorbell::Check::HostFault
+            | doorbell::Check::HostFaultZa
+            | doorbell::Check::HostFaultStreaming => {
                 self.needs.disturbances += 1;
                 0
             }

@@ -11,11 +11,13 @@
 //! | [`mmio`], [`hypercall`] | a guest's accesses without a valid syndrome; its calls to this program |
 //! | [`protected`] | a guest of a protected VM |
 //! | [`host`], [`debugger`] | the thread's own registers; as a debugger writes them |
+//! | [`fault`] | the same over page faults, and the guest's |
 //! | [`sme`] | the registers of SME |
 //! | [`softirqs`] | SIMD of the kernel at any moment |
 //! | [`offline`] | a CPU that goes and comes back |
 
 mod debugger;
+mod fault;
 mod host;
 mod hypercall;
 mod lengths;
@@ -85,6 +87,9 @@ impl Case<'_> {
             | Check::CpuOffline
             | Check::HostLength
             | Check::HostPreempted
+            | Check::HostFault
+            | Check::HostFaultZa
+            | Check::HostFaultStreaming
             | Check::HostThread => {
                 self.at_next_entry = Some(check);
                 Ok(())

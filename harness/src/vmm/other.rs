@@ -4,7 +4,7 @@
 use abi::pattern::Owner;
 use arch::host::{self, Image};
 use kvm_ioctls::{Kvm, VcpuExit};
-use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryError, GuestMemoryMmap};
 
 use super::raw::reg;
 use super::task::{Report, Unit, image, look};
@@ -35,7 +35,7 @@ pub(super) struct OtherGuest {
 }
 
 impl OtherGuest {
-    /// Makes it, and leaves it with registers of its own. `also` is [`host::Q_ACCESS`] or 0.
+    /// Makes it, and leaves it with registers of its own. `also` is [`host::Q_ACCESS`], [`host::LOADS_ANEW`] or 0.
     pub(super) fn new(kvm: &Kvm, claims: &Claims, also: u64) -> Result<Self, VmError> {
         let mut guest = Self::unused(kvm, claims, also)?;
         guest.load();
@@ -91,6 +91,11 @@ impl OtherGuest {
     /// Its vCPU.
     pub(super) fn vm(&mut self) -> &mut Vm {
         &mut self.vm
+    }
+
+    /// Where it stores its registers to.
+    pub(super) fn stores_to(&self) -> Result<*mut u8, GuestMemoryError> {
+        self.memory.get_host_address(GuestAddress(STORE))
     }
 
     /// It is not needed any more.

@@ -219,9 +219,19 @@ pub(super) fn look(
 /// Bytes, 0 without SVE (PR_SVE_GET_VL).
 fn vector_length() -> usize {
     const PR_SVE_GET_VL: i32 = 51;
+    length(PR_SVE_GET_VL)
+}
+
+/// The streaming one in bytes, 0 without SME (PR_SME_GET_VL).
+pub(super) fn streaming_length() -> usize {
+    const PR_SME_GET_VL: i32 = 64;
+    length(PR_SME_GET_VL)
+}
+
+fn length(option: i32) -> usize {
     const LENGTH: i32 = 0xffff;
     // SAFETY: it only tells.
-    let answer = unsafe { libc::prctl(PR_SVE_GET_VL, 0, 0, 0, 0) };
+    let answer = unsafe { libc::prctl(option, 0, 0, 0, 0) };
     if answer < 0 { 0 } else { (answer & LENGTH) as usize }
 }
 

@@ -58,6 +58,9 @@ pub(super) const CHECKS: &Table<Check> = &[
     (Check::Sme.name(), Check::Sme),
     (Check::Arrival.name(), Check::Arrival),
     (Check::HostSimd.name(), Check::HostSimd),
+    (Check::HostFault.name(), Check::HostFault),
+    (Check::HostFaultZa.name(), Check::HostFaultZa),
+    (Check::HostFaultStreaming.name(), Check::HostFaultStreaming),
 ];
 /// Authentication of an ERET.
 pub(super) const AUTHS: &Table<Auth> = &[

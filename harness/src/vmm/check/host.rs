@@ -16,23 +16,29 @@ use crate::kvm::complaint::{Changed, Complaint};
 
 /// Rounds of waiting for a preemption: seconds, even where the CPU is emulated.
 const ROUNDS: u64 = 1 << 28;
+/// SVCR.ZA.
+const ZA: u64 = 2;
 /// FPSR after streaming mode was left: every cumulative flag.
 const FPSR_LEFT: u64 = 0x0800_009f;
 
 /// What of SME a task of this host can use (Documentation/arch/arm64/elf_hwcaps.rst).
 #[derive(Clone, Copy, Debug)]
-struct Sme {
-    there: bool,
-    zt0: bool,
+pub(super) struct Sme {
+    pub(super) there: bool,
+    pub(super) zt0: bool,
+    /// FFR can be used in streaming mode.
+    pub(super) fa64: bool,
 }
 
 impl Sme {
-    fn of_this_host() -> Self {
+    pub(super) fn of_this_host() -> Self {
         const HWCAP2_SME: u64 = 1 << 23;
+        const HWCAP2_SME_FA64: u64 = 1 << 30;
         const HWCAP2_SME2: u64 = 1 << 37;
         // SAFETY: it only tells.
         let capabilities = unsafe { libc::getauxval(libc::AT_HWCAP2) };
-        Self { there: capabilities & HWCAP2_SME != 0, zt0: capabilities & HWCAP2_SME2 != 0 }
+        let has = |what| capabilities & what != 0;
+        Self { there: has(HWCAP2_SME), zt0: has(HWCAP2_SME2), fa64: has(HWCAP2_SME_FA64) }
     }
 }
 
@@ -42,7 +48,7 @@ fn fpmr(unit: Unit) -> u64 {
 }
 
 /// Registers of a task with ZA that is to be told from any other.
-fn sme_image(generation: u64) -> Box<SmeImage> {
+pub(super) fn sme_image(generation: u64) -> Box<SmeImage> {
     let mut image = Box::new(SmeImage::ZERO);
     let mut words = (0..).map(|n: u64| mix(generation << 32 | n | 1 << 63));
     let mut fill = |bytes: &mut [u8]| {
@@ -60,14 +66,41 @@ fn sme_image(generation: u64) -> Box<SmeImage> {
     image
 }
 
+/// What is not as it was left of ZA, and of ZT0 if there is one. Without ZA there is nothing to compare: SVCR tells.
+pub(super) fn compare_za(before: &SmeImage, after: &SmeImage, zt0: bool) -> Vec<(String, Changed)> {
+    let mut wrong = Vec::new();
+    if after.svcr & ZA == 0 {
+        return wrong;
+    }
+    let svl = usize::try_from(after.svl).unwrap_or(0).clamp(1, 256);
+    let rows = after.za.chunks_exact(svl).zip(before.za.chunks_exact(svl)).take(svl).enumerate();
+    let lost: Vec<_> = rows.filter(|(_, (found, wanted))| found != wanted).collect();
+    if let Some((row, (found, wanted))) = lost.first() {
+        let words = format!("ZA is another in {} of {svl} rows, {row} the first", lost.len());
+        wrong.push((words, changed(wanted, found, 0)));
+    }
+    if zt0 && after.zt0 != before.zt0 {
+        wrong.push(("ZT0 is another".to_owned(), changed(&before.zt0, &after.zt0, 0)));
+    }
+    wrong
+}
+
+/// A register of this thread that has another value than it had to have.
+fn changed(wanted: &[u8], found: &[u8], register: u64) -> Changed {
+    Changed { owner: Owner::HostTask as u8, register, wanted: wanted.to_vec(), found: found.to_vec() }
+}
+
 impl Case<'_> {
     /// KVM_RUN as this check has it. Answers as [`Task::call`] does.
     pub(in crate::vmm) fn run_checked(&mut self, check: Check) -> Result<u64, i32> {
         match check {
-            Check::HostZa => self.run_with_sme(host::ZA),
-            Check::HostStreaming => self.run_with_sme(host::ZA | host::STREAMING),
+            Check::HostZa => self.run_with_sme(&self.kvm_run(), host::ZA),
+            Check::HostStreaming => self.run_with_sme(&self.kvm_run(), host::ZA | host::STREAMING),
             Check::HostPreempted => self.run_then_hold(Work::Task),
             Check::HostSignal => self.run_then_hold(Work::Signal),
+            Check::HostFault => self.run_over_faults(0),
+            Check::HostFaultZa => self.run_over_faults(host::ZA),
+            Check::HostFaultStreaming => self.run_over_faults(host::ZA | host::STREAMING),
             Check::HostThread => self.run_elsewhere(),
             Check::HostDebugged => self.run_under_debugger(),
             Check::CpuOffline => self.run_around_offline(),
@@ -79,12 +112,12 @@ impl Case<'_> {
         Call::kvm_run(self.vm.vcpu.as_raw_fd())
     }
 
-    /// With ZA, ZT0 and TPIDR2_EL0, and in streaming mode, which any system call leaves.
-    fn run_with_sme(&mut self, uses: u64) -> Result<u64, i32> {
+    /// A KVM_RUN with ZA, ZT0 and TPIDR2_EL0, and in streaming mode, which any system call leaves.
+    pub(super) fn run_with_sme(&mut self, call: &Call, uses: u64) -> Result<u64, i32> {
         let sme = Sme::of_this_host();
         if !sme.there {
             self.skip("the host has no SME for its tasks");
-            return self.task.call(&self.kvm_run(), true);
+            return self.task.call(call, true);
         }
         let unit = Unit::of_this_thread();
         let uses = uses | fpmr(unit) | if sme.zt0 { host::ZT0 } else { 0 };
@@ -95,24 +128,16 @@ impl Case<'_> {
         let moment = [0, i64::from(Duration::from_micros(1).subsec_nanos())];
         // SAFETY: a short sleep, and the CPU has what is used.
         let _ = unsafe { host::sme_call(&Call::sleep(&moment), &earlier, &mut after, uses) };
-        let call = self.kvm_run();
-        // SAFETY: the VMM's own vCPU, and the CPU has what is used.
-        let result = unsafe { host::sme_call(&call, &before, &mut after, uses) };
+        // SAFETY: a vCPU of the VMM's own, and the CPU has what is used.
+        let result = unsafe { host::sme_call(call, &before, &mut after, uses) };
         self.compare_sme(&before, &after, streaming, unit.fpmr, sme.zt0);
         if result < 0 { Err(i32::try_from(-result).unwrap_or(libc::EIO)) } else { Ok(result.unsigned_abs()) }
     }
 
     fn compare_sme(&mut self, before: &SmeImage, after: &SmeImage, streaming: bool, fpmr: bool, zt0: bool) {
-        const ZA: u64 = 2;
         let mode = if streaming { " in streaming mode" } else { "" };
         let of = |rule: &str, what: &str| {
             Complaint::new(rule, format!("after KVM_RUN{mode} with ZA enabled, the thread's {what}"))
-        };
-        let bytes = |wanted: &[u8], found: &[u8], register| Changed {
-            owner: Owner::HostTask as u8,
-            register,
-            wanted: wanted.to_vec(),
-            found: found.to_vec(),
         };
         let mut status = |rule, name: &str, found: u64, wanted: u64| {
             if found != wanted {
@@ -131,20 +156,10 @@ impl Case<'_> {
         let v = if streaming { &zero } else { &before.v };
         let mut vectors = (0_u64..).zip(after.v.chunks_exact(16).zip(v.chunks_exact(16)));
         if let Some((n, (found, wanted))) = vectors.find(|(_, (found, wanted))| found != wanted) {
-            self.note(of("P-20", &format!("V{n} is another")).changed(bytes(wanted, found, 1 << n)));
+            self.note(of("P-20", &format!("V{n} is another")).changed(changed(wanted, found, 1 << n)));
         }
-        if after.svcr & ZA == 0 {
-            return;
-        }
-        let svl = usize::try_from(after.svl).unwrap_or(0).clamp(1, 256);
-        let rows = after.za.chunks_exact(svl).zip(before.za.chunks_exact(svl)).take(svl).enumerate();
-        let lost: Vec<_> = rows.filter(|(_, (found, wanted))| found != wanted).collect();
-        if let Some((row, (found, wanted))) = lost.first() {
-            let words = format!("ZA is another in {} of {svl} rows, {row} the first", lost.len());
-            self.note(of("P-22", &words).changed(bytes(wanted, found, 0)));
-        }
-        if zt0 && after.zt0 != before.zt0 {
-            self.note(of("P-22", "ZT0 is another").changed(bytes(&before.zt0, &after.zt0, 0)));
+        for (what, changed) in compare_za(before, after, zt0) {
+            self.note(of("P-22", &what).changed(changed));
         }
     }
 
