@@ -167,11 +167,10 @@ pub fn plan(cases: Vec<Arc<Case>>, target: &Target, sweeping: Sweeping, workers:
 #[must_use]
 pub fn stillborn(cases: &[Arc<Case>], error: &StartError) -> Vec<Planned> {
     let settled = cases.iter().enumerate().map(|(index, case)| {
-        let mut result = CaseResult::without_findings(&case.name, error.state(), error.why());
-        if index == 0 {
-            error.console().clone_into(&mut result.console);
-        } else {
-            result.state = State::Skip(skip::GAVE_UP.to_owned());
+        let mut result = error.result(&case.name);
+        if index > 0 {
+            let why = "the host fails over KVM's first guests: see the first case";
+            result = CaseResult::without_findings(&case.name, State::Skip(skip::GAVE_UP.to_owned()), why);
         }
         Planned { case: Arc::clone(case), work: Work::Settled(Box::new(result)) }
     });

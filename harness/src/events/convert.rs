@@ -52,6 +52,11 @@ fn explain(case: &mut Case, result: &CaseResult, source: Option<&Source>, space:
     let found = result.findings.iter().map(|found| finding(found, point, own));
     case.findings = found.chain(result.complaints.iter().map(complained::finding)).collect();
     case.scenario = source.map(scenario);
+    let never_began = result.duration.is_zero() && matches!(result.state, State::Crash | State::Timeout);
+    if let Some(scenario) = case.scenario.as_mut().filter(|_| never_began) {
+        // What its host failed over is none of them.
+        scenario.steps.clear();
+    }
     case.kernel_trace = result.kernel_trace.as_deref().cloned();
     case.unexpected = result.unexpected.as_ref().map(arrival);
     case.stopped_at = result.stopped_at;

@@ -11,12 +11,13 @@ use model::scenario::step::{GuestSpec, L1Mode};
 
 use super::budget::{Budget, Pace};
 use super::{Shared, host};
+use crate::kvm::complaint::Complaint;
 use crate::kvm::log;
 use crate::limits;
 use crate::qemu::Qemu;
 use crate::qemu::command::MachineConfig;
 use crate::qemu::machine::{JobEnd, Machine, MachineError};
-use crate::result::State;
+use crate::result::{CaseResult, State};
 use crate::target::{CaseEnd, Launch, OutcomeError, Target, TargetError};
 
 /// A machine that has run its calibration.
@@ -97,13 +98,23 @@ impl StartError {
         }
     }
 
-    /// The same in words.
+    /// The same as the result of that case, with what the machine wrote.
     #[must_use]
-    pub fn why(&self) -> String {
-        match self.state() {
-            State::Miss => format!("no machine: {}", chain(self)),
-            _ => format!("the host failed over KVM's first guests, before any case (P-26): {}", chain(self)),
+    pub fn result(&self, name: &str) -> CaseResult {
+        let why = match self.state() {
+            State::Miss => "no machine",
+            _ => "the host failed over KVM's first guests, before any case",
+        };
+        let mut result = CaseResult::without_findings(name, self.state(), format!("{why}: {}", chain(self)));
+        if self.state() != State::Miss {
+            let hangs = "the host does not answer when KVM is asked for its first guests";
+            let splat = log::splat(self.console());
+            result.complaints.push(
+                splat.map_or_else(|| Complaint::new(Complaint::OF_KERNEL, hangs), Complaint::of_kernel),
+            );
         }
+        self.console().clone_into(&mut result.console);
+        result
     }
 }
 

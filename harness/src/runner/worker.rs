@@ -52,20 +52,18 @@ pub(super) fn work(shared: &Shared<'_>, progress: &Sender<Progress>) {
                 {
                     continue;
                 }
-                let why = error.why();
-                let unrun = |planned, state| {
-                    let mut result = unrun(planned, state, &why);
-                    error.console().clone_into(&mut result.console);
-                    Progress::Finished(Box::new(result))
-                };
-                if progress.send(unrun(planned, state.clone())).is_err() {
+                let mut result = error.result(&planned.case.name);
+                result.fault = job.fault;
+                let why = result.why.clone();
+                if progress.send(Progress::Finished(Box::new(result))).is_err() {
                     return;
                 }
                 if failures >= limits::START_FAILURES {
                     let rest = if state.is_void() { state } else { State::Skip(skip::GAVE_UP.to_owned()) };
                     let given_up = lock(&shared.queue).give_up(config);
                     for planned in given_up.into_iter().filter_map(|index| shared.plan.jobs.get(index)) {
-                        if progress.send(unrun(planned, rest.clone())).is_err() {
+                        let result = unrun(planned, rest.clone(), &why);
+                        if progress.send(Progress::Finished(Box::new(result))).is_err() {
                             return;
                         }
                     }
