@@ -182,6 +182,11 @@ checks! {
     HostFaultZa = 24, "host-fault-za";
     /// It does so in streaming mode as well (rules P-21, P-22).
     HostFaultStreaming = 25, "host-fault-streaming";
+    /// Before the guest runs and after, the monitor has a signal, with ZA, ZT0 and TPIDR2_EL0 of its own, whose handler uses
+    /// them as well (rules P-21, P-22).
+    HostSignalZa = 26, "host-signal-za";
+    /// It has so in streaming mode as well (rules P-21, P-22).
+    HostSignalStreaming = 27, "host-signal-streaming";
 }
 
 /// How preemption points are forced.

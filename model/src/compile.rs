@@ -302,7 +302,9 @@ impl<'a> Compiler<'a> {
             doorbell::Check::HostSimd
             | doorbell::Check::HostFault
             | doorbell::Check::HostFaultZa
-            | doorbell::Check::HostFaultStreaming => {
+            | doorbell::Check::HostFaultStreaming
+            | doorbell::Check::HostSignalZa
+            | doorbell::Check::HostSignalStreaming => {
                 self.needs.disturbances += 1;
                 0
             }

@@ -11,7 +11,7 @@
 //! | [`mmio`], [`hypercall`] | a guest's accesses without a valid syndrome; its calls to this program |
 //! | [`protected`] | a guest of a protected VM |
 //! | [`host`], [`debugger`] | the thread's own registers; as a debugger writes them |
-//! | [`fault`] | the same over page faults, and the guest's |
+//! | [`fault`], [`signal`] | the same over page faults, and the guest's; over signals |
 //! | [`sme`] | the registers of SME |
 //! | [`softirqs`] | SIMD of the kernel at any moment |
 //! | [`offline`] | a CPU that goes and comes back |
@@ -25,6 +25,7 @@ mod list;
 mod mmio;
 mod offline;
 mod protected;
+mod signal;
 mod sme;
 mod softirqs;
 mod values;
@@ -90,6 +91,8 @@ impl Case<'_> {
             | Check::HostFault
             | Check::HostFaultZa
             | Check::HostFaultStreaming
+            | Check::HostSignalZa
+            | Check::HostSignalStreaming
             | Check::HostThread => {
                 self.at_next_entry = Some(check);
                 Ok(())

@@ -168,7 +168,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         id: "P-21",
         text: "SVE state that the thread makes after KVM_RUN returned survives being saved behind its back, \
-            by a signal or a preemption.",
+            by a signal, a page fault or a preemption.",
         follows: "Linux sve.rst",
         bugs: &["LZ-01", "LZ-04", "LZ-08"],
         area: Area::HostSide,

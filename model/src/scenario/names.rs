@@ -61,6 +61,8 @@ pub(super) const CHECKS: &Table<Check> = &[
     (Check::HostFault.name(), Check::HostFault),
     (Check::HostFaultZa.name(), Check::HostFaultZa),
     (Check::HostFaultStreaming.name(), Check::HostFaultStreaming),
+    (Check::HostSignalZa.name(), Check::HostSignalZa),
+    (Check::HostSignalStreaming.name(), Check::HostSignalStreaming),
 ];
 /// Authentication of an ERET.
 pub(super) const AUTHS: &Table<Auth> = &[

@@ -68,12 +68,13 @@ impl Case<'_> {
         let (result, looked, served) = std::thread::scope(|scope| {
             // It has this thread's CPU and priority, and so runs while this thread sleeps.
             let server = scope.spawn(|| absent.serve(until.as_fd()));
-            self.sleep_in_fault(8, own.as_ptr(), uses, sme, "before");
+            self.touch(8, own.as_ptr(), uses, sme, "a page fault before KVM_RUN in which the thread slept");
             let call = Call::kvm_run(guest.vm().vcpu.as_raw_fd());
             let has_run = self.run_as(&call, uses);
             let looked = self.look_at(&mut guest, has_run);
             let result = self.run_as(&self.kvm_run(), uses);
-            self.sleep_in_fault(9, own.as_ptr().wrapping_add(page_size()), uses, sme, "after");
+            let second = own.as_ptr().wrapping_add(page_size());
+            self.touch(9, second, uses, sme, "a page fault after KVM_RUN in which the thread slept");
             drop(end);
             (result, looked, server.join())
         });
@@ -85,7 +86,7 @@ impl Case<'_> {
         result
     }
 
-    fn run_as(&mut self, call: &Call, uses: u64) -> Result<u64, i32> {
+    pub(super) fn run_as(&mut self, call: &Call, uses: u64) -> Result<u64, i32> {
         if uses == 0 { self.task.call(call, true) } else { self.run_with_sme(call, uses) }
     }
 
@@ -114,8 +115,8 @@ impl Case<'_> {
         true
     }
 
-    /// Sleeps for the byte at `at`, with every register of its own.
-    fn sleep_in_fault(&mut self, generation: u16, at: *const u8, uses: u64, sme: Sme, when: &str) {
+    /// Reads the byte at `at`, with every register of its own. What `event` names comes in between.
+    pub(super) fn touch(&mut self, generation: u16, at: *const u8, uses: u64, sme: Sme, event: &str) {
         let streaming = uses & host::STREAMING != 0;
         let unit = Unit::of_this_thread();
         let unit = if streaming { Unit { vl: task::streaming_length(), ..unit } } else { unit };
@@ -141,35 +142,32 @@ impl Case<'_> {
         let mut report = Report::NONE;
         task::look(&before, &found, unit, false, Owner::HostTask, &mut report);
         let mode = match (streaming, with_sme) {
-            (true, _) => " in streaming mode with ZA enabled",
-            (false, true) => " with ZA enabled",
+            (true, _) => " in streaming mode with ZA enabled,",
+            (false, true) => " with ZA enabled,",
             (false, false) => "",
         };
-        let of = |what: &str| {
-            Complaint::new(
-                "P-21",
-                format!("after a page fault {when} KVM_RUN{mode}, in which the thread slept, its {what}"),
-            )
-        };
+        let of = |rule, what: &str| Complaint::new(rule, format!("over {event},{mode} the thread's {what}"));
         if report.times > 0 {
             let registers = names(report.harm.registers);
-            self.note(of(&format!("{registers} changed")).changed(report.changed()));
+            self.note(of("P-21", &format!("{registers} changed")).changed(report.changed()));
         }
         if !with_sme {
             return;
         }
+        // The bits of STREAMING and ZA are those of SVCR, two further up.
         let svcr = uses >> 2 & 3;
         for (name, found, wanted) in
             [("SVCR", sme_found.svcr, svcr), ("TPIDR2_EL0", sme_found.tpidr2, sme_before.tpidr2)]
         {
             if found != wanted {
                 self.note(
-                    of(&format!("{name} is another")).wanted(format!("{wanted:#x}"), format!("{found:#x}")),
+                    of("P-22", &format!("{name} is another"))
+                        .wanted(format!("{wanted:#x}"), format!("{found:#x}")),
                 );
             }
         }
         for (what, changed) in compare_za(&sme_before, &sme_found, sme.zt0) {
-            self.note(of(&what).changed(changed));
+            self.note(of("P-22", &what).changed(changed));
         }
     }
 }

@@ -101,6 +101,8 @@ impl Case<'_> {
             Check::HostFault => self.run_over_faults(0),
             Check::HostFaultZa => self.run_over_faults(host::ZA),
             Check::HostFaultStreaming => self.run_over_faults(host::ZA | host::STREAMING),
+            Check::HostSignalZa => self.run_over_signals(host::ZA),
+            Check::HostSignalStreaming => self.run_over_signals(host::ZA | host::STREAMING),
             Check::HostThread => self.run_elsewhere(),
             Check::HostDebugged => self.run_under_debugger(),
             Check::CpuOffline => self.run_around_offline(),
