@@ -11,7 +11,7 @@ use harness::diagnose::Space;
 use harness::events::convert;
 use harness::kvm::complaint::{Changed, Complaint};
 use harness::kvm::log::splat;
-use harness::kvm::mailbox::{ADDRESS, CaseText, HYP_JOB, Mail, Reply, TEXT, Traced};
+use harness::kvm::mailbox::{ADDRESS, CaseText, HYP_JOB, Mail, Reply, Skipped, TEXT, Traced};
 use harness::kvm::trace;
 use harness::memory::GuestMemory;
 use harness::options::{Options, TargetKind};
@@ -142,7 +142,7 @@ fn case_text(text: &[u8]) -> Vec<u8> {
                 found: next().into(),
             },
         )],
-        skipped: Some(next()).filter(|why| !why.is_empty()),
+        skipped: Some(Skipped { code: next(), why: next() }).filter(|skipped| !skipped.why.is_empty()),
         traced: Some(Traced { thread: 117, ended: true, lines: lines.collect(), ..Traced::default() }),
     };
     serde_json::to_vec(&said).expect("it has only texts and numbers")

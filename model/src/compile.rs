@@ -300,6 +300,8 @@ impl<'a> Compiler<'a> {
             doorbell::Check::Write => self.image_from_outside()?,
             // As in a disturbance, what is asked for has to happen: the monitor tells when the case is over.
             doorbell::Check::HostSimd
+            | doorbell::Check::HostPreempted
+            | doorbell::Check::HostSignal
             | doorbell::Check::HostFault
             | doorbell::Check::HostFaultZa
             | doorbell::Check::HostFaultStreaming

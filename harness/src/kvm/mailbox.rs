@@ -102,9 +102,18 @@ pub struct CaseText {
     /// What KVM did wrong as its user sees it, if the case came to look.
     pub complaints: Vec<Complaint>,
     /// Why a check could not be made.
-    pub skipped: Option<String>,
+    pub skipped: Option<Skipped>,
     /// What was traced, if that was asked for.
     pub traced: Option<Traced>,
+}
+
+/// Why a check could not be made.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Skipped {
+    /// One of [`abi::skip`].
+    pub code: String,
+    /// The same in words.
+    pub why: String,
 }
 
 /// The trace events of a case, as the kernel prints them.

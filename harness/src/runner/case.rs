@@ -283,11 +283,8 @@ impl Run<'_> {
                 let verdict = verdict::clean(&job.program, job.sweep.is_some(), hyp.as_deref(), inner);
                 match &self.said.skipped {
                     // What was not looked at is not known to be right.
-                    Some(why) if verdict.state == State::Pass => {
-                        Verdict::new(State::Skip(skip::FEATURE_ABSENT.to_owned()), why.as_str())
-                    }
-                    Some(why) if matches!(verdict.state, State::Skip(_)) => {
-                        Verdict::new(verdict.state, why.as_str())
+                    Some(skipped) if matches!(verdict.state, State::Pass | State::Skip(_)) => {
+                        Verdict::new(State::Skip(skipped.code.clone()), skipped.why.as_str())
                     }
                     _ => verdict,
                 }

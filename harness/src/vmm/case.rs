@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use abi::doorbell::{self, Check, Disturbance};
 use abi::hyp::{End, HypJob, flag};
 use abi::job::{self, JobHeader, irq_source};
+use abi::skip;
 use arch::host::Call;
 use kvm_bindings::{
     KVM_ARM_DEV_EL1_VTIMER, KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HYPERCALL, KVM_EXIT_INTERNAL_ERROR,
@@ -28,6 +29,7 @@ use super::vm::{Kind, Vm, VmError, failed};
 use super::witness::Witness;
 use crate::kvm::claims::Claims;
 use crate::kvm::complaint::Complaint;
+use crate::kvm::mailbox::Skipped;
 
 /// What a vCPU returned to its VMM with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -96,7 +98,7 @@ pub(super) struct Said {
     /// What KVM did wrong as its user sees it.
     pub(super) complaints: Vec<Complaint>,
     /// Why a check could not be made.
-    pub(super) skipped: Option<String>,
+    pub(super) skipped: Option<Skipped>,
 }
 
 /// The kind of VM that a job asks for.
@@ -495,9 +497,18 @@ impl Case<'_> {
         }
     }
 
-    /// Notes why a check could not be made.
+    /// Notes what a check lacks.
     pub(super) fn skip(&mut self, why: &str) {
-        self.said.skipped.get_or_insert_with(|| why.to_owned());
+        self.skip_as(skip::FEATURE_ABSENT, why);
+    }
+
+    /// Notes what a disturbance lacks.
+    pub(super) fn cannot_disturb(&mut self, why: &str) {
+        self.skip_as(skip::NOT_DISTURBED, why);
+    }
+
+    fn skip_as(&mut self, code: &str, why: &str) {
+        self.said.skipped.get_or_insert_with(|| Skipped { code: code.to_owned(), why: why.to_owned() });
     }
 
     fn end(&mut self, end: End, argument: u64) {

@@ -70,7 +70,7 @@ impl Case<'_> {
         // The first one that needs a network makes it, at the cost of no guest.
         self.deadline += begun.elapsed();
         if let Err(lacks) = can {
-            self.skip(lacks);
+            self.cannot_disturb(lacks);
             return Ok(());
         }
         self.await_work(work, When::Now);
@@ -87,7 +87,7 @@ impl Case<'_> {
         };
         match self.rival.can(work) {
             Ok(()) => self.await_work(work, When::Asleep),
-            Err(lacks) => self.skip(lacks),
+            Err(lacks) => self.cannot_disturb(lacks),
         }
     }
 
@@ -148,7 +148,7 @@ impl Case<'_> {
             Disturbance::Clobber | Disturbance::SaveRestore => return self.disturb(kind),
             Disturbance::HostSimd => {
                 // A step is an exit to here, with the vCPU put: there is no entry left that this could come before.
-                self.skip("a single step leaves no room for SIMD between an exit and an entry");
+                self.cannot_disturb("a single step leaves no room for SIMD between an exit and an entry");
                 return Ok(());
             }
         };

@@ -23,7 +23,7 @@ impl Case<'_> {
                 rival::urge(false);
                 self.rival.work(Work::Simd, When::Now);
             }
-            Err(lacks) => self.skip(lacks),
+            Err(lacks) => self.cannot_disturb(lacks),
         }
     }
 
