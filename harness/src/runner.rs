@@ -169,7 +169,7 @@ pub fn stillborn(cases: &[Arc<Case>], error: &StartError) -> Vec<Planned> {
     let settled = cases.iter().enumerate().map(|(index, case)| {
         let mut result = error.result(&case.name);
         if index > 0 {
-            let why = "the host fails over KVM's first guests: see the first case";
+            let why = "the host failed over KVM before any case: see the first one";
             result = CaseResult::without_findings(&case.name, State::Skip(skip::GAVE_UP.to_owned()), why);
         }
         Planned { case: Arc::clone(case), work: Work::Settled(Box::new(result)) }

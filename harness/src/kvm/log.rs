@@ -28,6 +28,12 @@ pub fn splat(log: &str) -> Option<&str> {
     })
 }
 
+/// Whether such a line names KVM.
+#[must_use]
+pub fn is_of_kvm(splat: &str) -> bool {
+    splat.contains("arch/arm64/kvm/") || splat.to_ascii_lowercase().contains("hyp panic")
+}
+
 /// A line without the `[    1.234567]` that a console puts before it.
 fn text(line: &str) -> &str {
     let stamped = line.trim_start().strip_prefix('[').and_then(|rest| rest.split_once("] "));

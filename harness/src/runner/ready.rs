@@ -103,7 +103,7 @@ impl StartError {
     pub fn result(&self, name: &str) -> CaseResult {
         let why = match self.state() {
             State::Miss => "no machine",
-            _ => "the host failed over KVM's first guests, before any case",
+            _ => "the host failed over KVM before any case",
         };
         let mut result = CaseResult::without_findings(name, self.state(), format!("{why}: {}", chain(self)));
         if self.state() != State::Miss {
@@ -219,22 +219,38 @@ pub(super) fn ended(
         return Ok(());
     }
     let console = machine.take_console();
-    // A kernel that dies before KVM is asked for anything may have been given too little memory.
-    let since_asked = match stage {
-        Stage::Own => None,
-        Stage::Boot => console.split_once(log::ASKS_KVM).map(|(_, since)| since),
-        Stage::Up => Some(console.as_str()),
-    };
     match end {
         JobEnd::TimedOut => {
-            let blamed = since_asked.is_some() && !machine.cpu_share().is_denied();
+            let blamed = hangs(stage, &console) && !machine.cpu_share().is_denied();
             Err(StartError::Silent { limit, console, blamed })
         }
         JobEnd::Died(status) => {
-            let blamed = since_asked.is_some_and(|since| log::splat(since).is_some());
+            let blamed = dies(stage, &console);
             Err(StartError::Died { status, console, blamed })
         }
         JobEnd::Answered | JobEnd::Stopped => Err(StartError::Stopped),
+    }
+}
+
+/// Whether a machine that does not answer hangs in the kernel under test, by what it wrote.
+fn hangs(stage: Stage, console: &str) -> bool {
+    since_asked(stage, console).is_some()
+}
+
+/// Whether one that has ended died of the kernel under test.
+fn dies(stage: Stage, console: &str) -> bool {
+    // One that dies as it makes KVM ready says of what.
+    let of_kvm = stage == Stage::Boot && log::splat(console).is_some_and(log::is_of_kvm);
+    of_kvm || since_asked(stage, console).is_some_and(|since| log::splat(since).is_some())
+}
+
+/// What a machine wrote since its kernel can be blamed. One that dies before KVM is asked for anything may have been given too
+/// little memory.
+fn since_asked(stage: Stage, console: &str) -> Option<&str> {
+    match stage {
+        Stage::Own => None,
+        Stage::Boot => console.split_once(log::ASKS_KVM).map(|(_, since)| since),
+        Stage::Up => Some(console),
     }
 }
 
@@ -296,4 +312,40 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_is_blamed_for_what_comes_after_kvm_was_asked() {
+        let panic = "Kernel panic - not syncing: VFS: Unable to mount root fs";
+        let asked = log::ASKS_KVM;
+        let (before, after) = (format!("{panic}\n{asked}\n"), format!("{asked}\n{panic}\n"));
+        assert!(dies(Stage::Boot, &after) && hangs(Stage::Boot, &after));
+        assert!(!dies(Stage::Boot, &before) && hangs(Stage::Boot, &before));
+        assert!(!dies(Stage::Boot, panic) && !hangs(Stage::Boot, panic));
+        assert!(dies(Stage::Boot, "Kernel panic - not syncing: HYP panic:"));
+        assert!(dies(Stage::Boot, "[    0.9] kernel BUG at arch/arm64/kvm/reset.c:53!"));
+        assert!(dies(Stage::Up, panic) && hangs(Stage::Up, ""));
+        assert!(!dies(Stage::Up, "reboot: Power down"));
+        assert!(!dies(Stage::Own, &after) && !hangs(Stage::Own, &after));
+    }
+
+    #[test]
+    fn what_the_kernel_is_blamed_for_is_a_finding_and_anything_else_no_run() {
+        let silent = |blamed| StartError::Silent { limit: limits::GREETING, console: String::new(), blamed };
+        let result = silent(true).result("a");
+        assert_eq!((result.state, result.complaints[0].rule.as_str()), (State::Timeout, "P-26"));
+        let result = silent(false).result("a");
+        assert_eq!((result.state, result.complaints.len()), (State::Miss, 0));
+        let status = std::os::unix::process::ExitStatusExt::from_raw(0);
+        let console = "Internal error: Oops: 0000000096000004 [#1]".to_owned();
+        let result = StartError::Died { status, console: console.clone(), blamed: true }.result("a");
+        assert_eq!(
+            (result.state, &result.complaints[0].what, &result.console),
+            (State::Crash, &console, &console)
+        );
+    }
 }
