@@ -4,10 +4,9 @@ use std::mem::offset_of;
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
-use abi::doorbell::{self, Check, Disturbance};
+use abi::doorbell::{Check, Disturbance};
 use abi::hyp::{End, HypJob, flag};
 use abi::job::{self, JobHeader, irq_source};
-use abi::skip;
 use arch::host::Call;
 use kvm_bindings::{
     KVM_ARM_DEV_EL1_VTIMER, KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HYPERCALL, KVM_EXIT_INTERNAL_ERROR,
@@ -28,8 +27,11 @@ use super::trace::Tracer;
 use super::vm::{Kind, Vm, VmError, failed};
 use super::witness::Witness;
 use crate::kvm::claims::Claims;
-use crate::kvm::complaint::Complaint;
-use crate::kvm::mailbox::Skipped;
+
+mod asked;
+mod said;
+
+pub(super) use said::Said;
 
 /// What a vCPU returned to its VMM with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -90,15 +92,6 @@ pub(super) struct Case<'a> {
     /// The next window is that of a transition before whose end the vCPU is to stop.
     pub(super) stops_at_arrival: bool,
     pub(super) deadline: Instant,
-}
-
-/// What the VMM has to say of a case.
-#[derive(Debug, Default)]
-pub(super) struct Said {
-    /// What KVM did wrong as its user sees it.
-    pub(super) complaints: Vec<Complaint>,
-    /// Why a check could not be made.
-    pub(super) skipped: Option<Skipped>,
 }
 
 /// The kind of VM that a job asks for.
@@ -286,7 +279,7 @@ impl Case<'_> {
             KVM_EXIT_HYPERCALL => {
                 // SAFETY: as above.
                 let call = unsafe { run.__bindgen_anon_1.hypercall };
-                if call.nr == u64::from(doorbell::CALL) {
+                if call.nr == u64::from(abi::doorbell::CALL) {
                     Exit::Call
                 } else {
                     Exit::Other(End::UnknownExit, call.nr)
@@ -318,96 +311,6 @@ impl Case<'_> {
         // It fails with EINTR, always.
         let _ = self.vm.vcpu.run();
         self.vm.vcpu.set_kvm_immediate_exit(0);
-    }
-
-    fn write(&mut self, address: u64, value: u64) -> Result<(), VmError> {
-        let Some(offset) = doorbell_offset(address) else {
-            self.end(End::WildAccess, address);
-            return Ok(());
-        };
-        self.job.counters.doorbells += 1;
-        self.op = self.cursor(offset);
-        match offset {
-            doorbell::END => self.end(End::Payload, value),
-            doorbell::DISTURB => match Disturbance::from_u64(value) {
-                Some(kind) => self.disturb(kind)?,
-                None => self.end(End::UnknownExit, value),
-            },
-            doorbell::DISTURB_WAITING => match Disturbance::from_u64(value) {
-                Some(kind) => self.disturb_waiting(kind),
-                None => self.end(End::UnknownExit, value),
-            },
-            doorbell::WINDOW => {
-                self.settle();
-                self.sweep.set_open(value & 1 != 0);
-                let watches = value & 1 != 0 && std::mem::take(&mut self.stops_at_arrival);
-                self.arrivals =
-                    if watches || self.sweep.steps() { Arrivals::of(self)? } else { Arrivals::default() };
-                self.step_or_not()?;
-            }
-            doorbell::SWEEP_BEGIN => self.sweep = Sweep::begin(value),
-            doorbell::IRQ => self.pend(value)?,
-            doorbell::RESET => {
-                self.settle();
-                self.vm.reset(self.job.guest_entry)?;
-                self.check_zero();
-            }
-            doorbell::CHECK => match Check::from_u64(value & 0xff) {
-                Some(check) => self.check(check, value >> 8)?,
-                None => self.end(End::UnknownExit, value),
-            },
-            doorbell::PUTC => {}
-            _ => self.end(End::UnknownExit, address),
-        }
-        Ok(())
-    }
-
-    /// The operation of the payload's that wrote to this register of the doorbell: that at the cursor, or where the place is
-    /// left, the one before it.
-    fn cursor(&self, offset: u64) -> u64 {
-        let address = self.job_area + offset_of!(JobHeader, cursor) as u64;
-        let cursor: u64 = self.memory.read_obj(GuestAddress(address)).unwrap_or(0);
-        if offset == doorbell::RESET { cursor.saturating_sub(1) } else { cursor }
-    }
-
-    fn read(&mut self, address: u64) {
-        self.job.counters.doorbells += 1;
-        match doorbell_offset(address).and_then(|offset| self.answer(offset)) {
-            // Writing a member of a union of plain data is safe; the reason says that this one is in force.
-            Some(answer) => {
-                self.vm.vcpu.get_kvm_run().__bindgen_anon_1.mmio.data = answer.to_le_bytes();
-            }
-            None => self.end(End::WildAccess, address),
-        }
-    }
-
-    /// What a register of the doorbell reads, if it can be read.
-    fn answer(&mut self, offset: u64) -> Option<u64> {
-        match offset {
-            doorbell::SWEEP_END => Some(self.sweep.end()),
-            // The first that a payload does at its end.
-            doorbell::DISTURBED => {
-                if let Some(tracer) = self.tracer {
-                    tracer.stop_at_end();
-                }
-                Some(self.job.disturbed)
-            }
-            doorbell::PENDING => Some(self.rounds()),
-            _ => None,
-        }
-    }
-
-    /// The doorbell was rung by a call: register and value are in X1 and X2, the answer is for X0. PC is behind it already
-    /// (Documentation/virt/kvm/api.rst, KVM_EXIT_HYPERCALL).
-    fn called(&mut self) -> Result<(), VmError> {
-        let (offset, value) = (self.vm.get(reg::x(1))?, self.vm.get(reg::x(2))?);
-        if let Some(answer) = self.answer(offset) {
-            self.job.counters.doorbells += 1;
-            return self.vm.set(reg::x(0), answer);
-        }
-        // Before anything happens: who takes the vCPU over takes its registers as they are.
-        self.vm.set(reg::x(0), 0)?;
-        self.write(doorbell::ADDRESS.saturating_add(offset), value)
     }
 
     /// An instruction was executed in an open window.
@@ -474,49 +377,8 @@ impl Case<'_> {
         self.vm.fd.set_irq_line(line, level).map_err(failed("KVM_IRQ_LINE"))
     }
 
-    /// Notes what KVM did wrong, and which rule that breaks.
-    pub(super) fn complain(&mut self, rule: &str, what: impl Into<String>) {
-        self.note(Complaint::new(rule, what));
-    }
-
-    /// Notes what KVM did wrong, once.
-    pub(super) fn note(&mut self, complaint: Complaint) {
-        const MOST: usize = 32;
-        self.stop_trace();
-        let complaints = &mut self.said.complaints;
-        let is_known = complaints.iter().any(|it| (&it.rule, &it.what) == (&complaint.rule, &complaint.what));
-        if complaints.len() < MOST && !is_known {
-            complaints.push(Complaint { op: self.op, ..complaint });
-        }
-    }
-
-    /// The events up to here are those that matter.
-    fn stop_trace(&self) {
-        if let Some(tracer) = self.tracer {
-            tracer.stop();
-        }
-    }
-
-    /// Notes what a check lacks.
-    pub(super) fn skip(&mut self, why: &str) {
-        self.skip_as(skip::FEATURE_ABSENT, why);
-    }
-
-    /// Notes what a disturbance lacks.
-    pub(super) fn cannot_disturb(&mut self, why: &str) {
-        self.skip_as(skip::NOT_DISTURBED, why);
-    }
-
-    fn skip_as(&mut self, code: &str, why: &str) {
-        self.said.skipped.get_or_insert_with(|| Skipped { code: code.to_owned(), why: why.to_owned() });
-    }
-
     fn end(&mut self, end: End, argument: u64) {
         self.job.end_arg = argument;
         self.job.end = end as u64;
     }
-}
-
-fn doorbell_offset(address: u64) -> Option<u64> {
-    address.checked_sub(doorbell::ADDRESS).filter(|offset| *offset < doorbell::SIZE)
 }
