@@ -61,6 +61,8 @@ pub(super) const CHECKS: &Table<Check> = &[
     (Check::HostFault.name(), Check::HostFault),
     (Check::HostFaultZa.name(), Check::HostFaultZa),
     (Check::HostFaultStreaming.name(), Check::HostFaultStreaming),
+    (Check::HostDebuggedZa.name(), Check::HostDebuggedZa),
+    (Check::HostDebuggedStreaming.name(), Check::HostDebuggedStreaming),
 ];
 /// Authentication of an ERET.
 pub(super) const AUTHS: &Table<Auth> = &[
