@@ -153,7 +153,7 @@ checks! {
     HostPreempted = 12, "host-preempted";
     /// Another thread of the monitor enters the guest once (rules P-01, P-20).
     HostThread = 13, "host-thread";
-    /// A debugger writes its registers before the guest runs and after (rules P-20, P-21, P-24).
+    /// A debugger writes its registers before the guest runs and after (rules P-20, P-23).
     HostDebugged = 14, "host-debugged";
     /// After the guest ran it uses every register at once, and goes on until it has handled a signal, whose handler uses them
     /// as well; from now on, the disturbance `preempt` is such a signal (rules P-20, P-21, P-24).
@@ -187,6 +187,10 @@ checks! {
     HostSignalZa = 26, "host-signal-za";
     /// It has so in streaming mode as well (rules P-21, P-22).
     HostSignalStreaming = 27, "host-signal-streaming";
+    /// A debugger writes its ZA, ZT0 and TPIDR2_EL0 before the guest runs and after (rules P-20, P-22, P-23).
+    HostDebuggedZa = 28, "host-debugged-za";
+    /// A debugger makes it go on in streaming mode before the guest runs, and in or out of it after (rules P-20, P-22, P-23).
+    HostDebuggedStreaming = 29, "host-debugged-streaming";
 }
 
 /// How preemption points are forced.

@@ -230,6 +230,23 @@ host_sme_call:
     store_sme x10, x11
     leave_function x11
 
+// As host_sme_touch, but X5: number and three arguments of a call, which it makes in place of the read. Returns what the call
+// returned.
+.global host_sme_call_whole
+host_sme_call_whole:
+    enter_function
+    mov     x10, x1
+    mov     x14, x3
+    mov     x11, x4
+    load_sme x2, x4
+    load_registers x0, x4
+    ldp     x1, x2, [x5, #16]
+    ldp     x8, x0, [x5]
+    svc     #0
+    store_registers x10, x11
+    store_sme x14, x11
+    leave_function x11
+
 // A guest that shares a CPU with the one under test. It is entered at EL1 with nothing set up. X0: an image in its own
 // memory, X1: another one, X2: its doorbell, X3: as above, and bit 5: it uses a Q register for its doorbell, bit 6: its VM
 // is protected, bit 7: it makes calls, bit 9: it loads once more before it stores. It loads the first, rings, stores the second, rings, and so on.

@@ -3,7 +3,7 @@
 //! An image is laid out as the payload's: a header of [`HEADER`] bytes, then Z0 to Z31 at the task's vector length, 16
 //! bytes in the V form.
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::ffi::c_int;
 use core::sync::atomic::AtomicU64;
 
@@ -67,6 +67,11 @@ pub const ZA: u64 = 8;
 pub const ZT0: u64 = 16;
 /// FFR is neither loaded nor stored with Z and P: streaming mode has none without FEAT_SME_FA64.
 pub const NO_FFR: u64 = 256;
+
+/// SVCR.SM.
+pub const SVCR_SM: u64 = 1;
+/// SVCR.ZA.
+pub const SVCR_ZA: u64 = 2;
 
 /// Bytes of an [`SmeImage`] before V0.
 const SME_V: usize = 128;
@@ -223,6 +228,33 @@ pub unsafe fn sme_touch(
     unsafe { host_sme_touch(before.0.as_ptr(), after.0.as_mut_ptr(), sme_before, sme_after, uses, at) }
 }
 
+/// As [`sme_touch`], with a system call in place of the read. Returns what the call returned. What is stored of Z and P is at the
+/// vector length of the mode that the thread is in by then.
+///
+/// # Safety
+///
+/// As of [`call`], and the CPU has SME.
+#[must_use]
+pub unsafe fn sme_call_whole(
+    call: &Call,
+    (before, sme_before): (&Image, &SmeImage),
+    (after, sme_after): (&mut Image, &mut SmeImage),
+    uses: u64,
+) -> i64 {
+    let (before, after) = (before.0.as_ptr(), after.0.as_mut_ptr());
+    // SAFETY: the caller's; all images are large enough for every vector length.
+    unsafe { host_sme_call_whole(before, after, sme_before, sme_after, uses, call) }
+}
+
+/// TPIDR_EL0.
+#[must_use]
+pub fn thread_pointer() -> u64 {
+    let value: u64;
+    // SAFETY: it only tells.
+    unsafe { asm!("mrs {}, tpidr_el0", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
 /// The code of a guest, between its two symbols in `host.S`.
 macro_rules! guest {
     ($(#[doc = $doc:literal])* $name:ident: $start:ident to $end:ident) => {
@@ -277,6 +309,14 @@ unsafe extern "C" {
         uses: u64,
         at: *const u8,
     );
+    fn host_sme_call_whole(
+        before: *const u8,
+        after: *mut u8,
+        sme_before: *const SmeImage,
+        sme_after: *mut SmeImage,
+        uses: u64,
+        call: *const Call,
+    ) -> i64;
     fn host_sme_call(call: *const Call, before: *const SmeImage, after: *mut SmeImage, uses: u64) -> i64;
 }
 

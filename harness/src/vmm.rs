@@ -17,6 +17,7 @@
 //! | [`witness`] | proof that it happened |
 //! | [`task`], [`rival`], [`other`] | a thread as the owner of registers; one that takes the CPU away; another guest |
 //! | [`absent`] | pages that a thread, or the kernel for a guest, has to sleep for |
+//! | [`debugger`], [`regset`] | a process that writes a thread's registers; how the kernel takes them |
 //! | [`softirq`] | SIMD of the host between an exit and the next entry |
 //! | [`clocks`] | the timers of a host that was saved |
 //! | [`kernel_log`] | what the host kernel said meanwhile |
@@ -33,12 +34,14 @@ mod channel;
 mod check;
 mod claims;
 mod clocks;
+mod debugger;
 mod disturb;
 mod gic;
 mod kernel_log;
 mod other;
 mod probe;
 mod raw;
+mod regset;
 mod rival;
 mod softirq;
 mod sweep;

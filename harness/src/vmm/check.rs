@@ -85,6 +85,8 @@ impl Case<'_> {
             Check::HostZa
             | Check::HostStreaming
             | Check::HostDebugged
+            | Check::HostDebuggedZa
+            | Check::HostDebuggedStreaming
             | Check::CpuOffline
             | Check::HostLength
             | Check::HostPreempted

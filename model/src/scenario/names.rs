@@ -63,6 +63,8 @@ pub(super) const CHECKS: &Table<Check> = &[
     (Check::HostFaultStreaming.name(), Check::HostFaultStreaming),
     (Check::HostSignalZa.name(), Check::HostSignalZa),
     (Check::HostSignalStreaming.name(), Check::HostSignalStreaming),
+    (Check::HostDebuggedZa.name(), Check::HostDebuggedZa),
+    (Check::HostDebuggedStreaming.name(), Check::HostDebuggedStreaming),
 ];
 /// Authentication of an ERET.
 pub(super) const AUTHS: &Table<Auth> = &[

@@ -16,8 +16,6 @@ use crate::kvm::complaint::{Changed, Complaint};
 
 /// Rounds of waiting for a preemption: seconds, even where the CPU is emulated.
 const ROUNDS: u64 = 1 << 28;
-/// SVCR.ZA.
-const ZA: u64 = 2;
 /// FPSR after streaming mode was left: every cumulative flag.
 const FPSR_LEFT: u64 = 0x0800_009f;
 
@@ -69,7 +67,7 @@ pub(super) fn sme_image(generation: u64) -> Box<SmeImage> {
 /// What is not as it was left of ZA, and of ZT0 if there is one. Without ZA there is nothing to compare: SVCR tells.
 pub(super) fn compare_za(before: &SmeImage, after: &SmeImage, zt0: bool) -> Vec<(String, Changed)> {
     let mut wrong = Vec::new();
-    if after.svcr & ZA == 0 {
+    if after.svcr & host::SVCR_ZA == 0 {
         return wrong;
     }
     let svl = usize::try_from(after.svl).unwrap_or(0).clamp(1, 256);
@@ -105,6 +103,8 @@ impl Case<'_> {
             Check::HostSignalStreaming => self.run_over_signals(host::ZA | host::STREAMING),
             Check::HostThread => self.run_elsewhere(),
             Check::HostDebugged => self.run_under_debugger(),
+            Check::HostDebuggedZa => self.run_under_sme_debugger(false),
+            Check::HostDebuggedStreaming => self.run_under_sme_debugger(true),
             Check::CpuOffline => self.run_around_offline(),
             _ => self.run_and_measure(),
         }
@@ -147,7 +147,7 @@ impl Case<'_> {
                 self.note(complaint.wanted(format!("{wanted:#x}"), format!("{found:#x}")));
             }
         };
-        status("P-22", "SVCR", after.svcr, ZA);
+        status("P-22", "SVCR", after.svcr, host::SVCR_ZA);
         status("P-22", "TPIDR2_EL0", after.tpidr2, before.tpidr2);
         status("P-20", "FPSR", after.fpsr, if streaming { FPSR_LEFT } else { before.fpsr });
         status("P-20", "FPCR", after.fpcr, before.fpcr);
