@@ -163,6 +163,7 @@ pub(super) mod reg {
     pub(in crate::vmm) const ID_AA64PFR0: u64 = id(4, 0);
     pub(in crate::vmm) const ID_AA64PFR1: u64 = id(4, 1);
     pub(in crate::vmm) const ID_AA64PFR2: u64 = id(4, 2);
+    pub(in crate::vmm) const ID_AA64ZFR0: u64 = id(4, 4);
     pub(in crate::vmm) const ID_AA64ISAR1: u64 = id(6, 1);
     pub(in crate::vmm) const ID_AA64ISAR2: u64 = id(6, 2);
     pub(in crate::vmm) const ID_AA64MMFR1: u64 = id(7, 1);

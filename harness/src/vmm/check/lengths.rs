@@ -1,11 +1,12 @@
 //! KVM_REG_ARM64_SVE_VLS, KVM_ARM_VCPU_INIT and KVM_ARM_VCPU_FINALIZE where they have to fail.
 
 use abi::op::mask;
-use kvm_bindings::{KVM_ARM_VCPU_PSCI_0_2, KVM_ARM_VCPU_SVE};
+use kvm_bindings::{KVM_ARM_VCPU_PSCI_0_2, KVM_ARM_VCPU_SVE, kvm_vcpu_init};
+use kvm_ioctls::Cap;
 
 use super::super::case::Case;
 use super::super::raw::{self, IPA_40_BITS, reg};
-use super::super::vm::{Kind, Vm, VmError};
+use super::super::vm::{Kind, Vm, VmError, failed};
 use super::values::not_zero;
 use super::{Answer, answer, get, getting, set, setting, some};
 use crate::kvm::complaint::{self, Complaint};
@@ -169,7 +170,6 @@ impl Case<'_> {
 
     /// Rule P-103.
     pub(super) fn check_init(&mut self) -> Result<(), VmError> {
-        let failed = |call| move |error: kvm_ioctls::Error| VmError { call, source: error.into() };
         // This vCPU, which has run: the scenario sees that it goes on as it was.
         let mut init = self.vm.init;
         init.features[0] ^= 1 << KVM_ARM_VCPU_PSCI_0_2;
@@ -222,6 +222,42 @@ impl Case<'_> {
             }
             if raw::reg_list(vcpu).is_err() {
                 self.complain("P-103", "a vCPU cannot be used after a failed KVM_ARM_VCPU_INIT".to_owned());
+            }
+        }
+        if self.kvm.check_extension(Cap::ArmSve) {
+            for sve in [false, true] {
+                self.check_other_features(right, sve)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rule P-103: a second vCPU that is to have SVE unlike the first is refused (since Linux 6.5: features are the VM's), or
+    /// both have what they were asked for.
+    fn check_other_features(&mut self, mut init: kvm_vcpu_init, sve: bool) -> Result<(), VmError> {
+        let fd = self.kvm.create_vm_with_type(IPA_40_BITS).map_err(failed("KVM_CREATE_VM"))?;
+        let mut usable = Vec::new();
+        for (n, sve) in [(0, sve), (1, !sve)] {
+            let vcpu = fd.create_vcpu(n).map_err(failed("KVM_CREATE_VCPU"))?;
+            init.features[0] &= !(1 << KVM_ARM_VCPU_SVE);
+            init.features[0] |= u32::from(sve) << KVM_ARM_VCPU_SVE;
+            if let Err(errno) = answer(vcpu.vcpu_init(&init)) {
+                let wanted = if n == 0 { Ok(()) } else { Err(libc::EINVAL) };
+                let what = "KVM_ARM_VCPU_INIT of one with and one without SVE";
+                self.demand("P-103", what, Err(errno), wanted);
+                continue;
+            }
+            if sve {
+                let answered = answer(vcpu.vcpu_finalize(&KVM_ARM_VCPU_SVE.cast_signed()));
+                self.demand("P-103", "KVM_ARM_VCPU_FINALIZE of one with SVE", answered, Ok(()));
+            }
+            usable.push((vcpu, sve));
+        }
+        for (vcpu, sve) in usable {
+            if !raw::reg_list(&vcpu).is_ok_and(|ids| ids.contains(&reg::z(0)) == sve) {
+                let asked = if sve { "with" } else { "without" };
+                let what = format!("a vCPU {asked} SVE is not so once KVM_ARM_VCPU_INIT of another differs");
+                self.complain("P-103", what);
             }
         }
         Ok(())

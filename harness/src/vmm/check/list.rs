@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use abi::pattern::Owner;
+use kvm_ioctls::Cap;
 
 use super::super::case::Case;
 use super::super::raw::{self, reg};
@@ -162,6 +163,39 @@ impl Case<'_> {
             if let Some(value) = vm.get(id).ok().filter(|value| value & field != 0) {
                 let complaint = Complaint::new("P-73", format!("{name} of a vCPU without it is not 0"));
                 self.note(complaint.by(getting(id)).wanted("0", format!("{value:#018x}")));
+            }
+        }
+        if self.kvm.check_extension(Cap::ArmSve) {
+            for el2 in [false, true] {
+                if el2 && self.kvm.check_extension_raw(raw::CAP_ARM_EL2) <= 0 {
+                    continue;
+                }
+                let kind = Kind { vq_max: 16, el2, ..Kind::default() };
+                let vm = Vm::bare(self.kvm, kind)?;
+                if vm.get(reg::ID_AA64PFR0)? & reg::PFR0_SVE == 0 {
+                    let complaint = Complaint::new("P-73", "ID_AA64PFR0_EL1.SVE of a vCPU with it is 0");
+                    self.note(complaint.by(getting(reg::ID_AA64PFR0)));
+                }
+                vm.retire(kind);
+            }
+        }
+        self.check_limits()
+    }
+
+    /// Rule P-73: no write makes ID registers of a vCPU promise more than KVM gave it. In these, each field is unsigned and
+    /// a larger one means more (arch/arm64/tools/sysreg: UnsignedEnum), but for bits that are RES0.
+    fn check_limits(&mut self) -> Result<(), VmError> {
+        let vm = Vm::bare(self.kvm, Kind { vq_max: self.kind.vq_max, ..Kind::default() })?;
+        for (name, id) in [("ID_AA64PFR2_EL1", reg::ID_AA64PFR2), ("ID_AA64ZFR0_EL1", reg::ID_AA64ZFR0)] {
+            let Ok(given) = vm.get(id) else { continue };
+            let raised = (0..16).map(|field| (field * 4, given | 0xf << (field * 4)));
+            let raised: Vec<String> = raised
+                .filter(|(_, value)| *value != given && set(&vm, id, &value.to_le_bytes()).is_ok())
+                .map(|(low, _)| format!("{name}[{}:{low}]", low + 3))
+                .collect();
+            if !raised.is_empty() {
+                let complaint = Complaint::new("P-73", format!("{} can be raised", some(&raised)));
+                self.note(complaint.by(setting(id)).wanted("an error", "success"));
             }
         }
         Ok(())
