@@ -225,6 +225,10 @@ fn hypervisor_end(end: End, hyp: Option<&HypReport>) -> Verdict {
         let [pc, _, far, _] = hyp.end_at;
         // Writing to a string cannot fail.
         let _ = match end {
+            // A KVM does not say where: this is an errno, or a reason to exit.
+            End::UnknownExit | End::WildAccess | End::Broken if hyp.end_at == [0; 4] => {
+                write!(why, ": KVM_RUN gave {:#x}", hyp.end_arg)
+            }
             End::UnknownExit | End::WildAccess | End::Broken => write!(
                 why,
                 ": ESR {:#x} (EC {:#04x}) at PC {pc:#x}, FAR {far:#x}",
