@@ -249,7 +249,8 @@ host_sme_call_whole:
 
 // A guest that shares a CPU with the one under test. It is entered at EL1 with nothing set up. X0: an image in its own
 // memory, X1: another one, X2: its doorbell, X3: as above, and bit 5: it uses a Q register for its doorbell, bit 6: its VM
-// is protected, bit 7: it makes calls, bit 9: it loads once more before it stores. It loads the first, rings, stores the second, rings, and so on.
+// is protected, bit 7: it makes calls, bit 9: it loads once more before it stores. It loads the first, rings, stores the second, rings,
+// and so on.
 .global host_other_guest
 .balign 4096
 host_other_guest:
