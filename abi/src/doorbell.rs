@@ -191,6 +191,9 @@ checks! {
     HostDebuggedZa = 28, "host-debugged-za";
     /// A debugger makes it go on in streaming mode before the guest runs, and in or out of it after (rules P-20, P-22, P-23).
     HostDebuggedStreaming = 29, "host-debugged-streaming";
+    /// The next reset is by CPU_ON: the vCPU is stopped, and the second one of its VM turns it on, so that it is reset in the
+    /// midst of a KVM_RUN (rules P-13, P-16).
+    CpuOn = 30, "cpu-on";
 }
 
 /// How preemption points are forced.

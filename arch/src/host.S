@@ -315,6 +315,21 @@ host_other_guest:
 .global host_other_guest_end
 host_other_guest_end:
 
+// What a vCPU does to make one SMCCC call, which uses no FP. It is entered at its guest's highest level with X0 to X3: the call,
+// X4: its doorbell, where it stores what the call returned.
+.global host_caller
+.balign 4096
+host_caller:
+    mrs     x9, CurrentEL
+    tbnz    x9, #3, 1f                  // the hypervisor below EL2 has the other conduit
+    hvc     #0
+    b       2f
+1:  smc     #0
+2:  str     x0, [x4]
+    b       .
+.global host_caller_end
+host_caller_end:
+
 // A guest that writes a key of pointer authentication and rings. It is entered at EL1 with X2: its doorbell.
 .global host_key_guest
 .balign 4096

@@ -279,6 +279,12 @@ guest! {
 }
 
 guest! {
+    /// The code with which a vCPU makes one SMCCC call: position-independent, to be entered at its first byte at the guest's
+    /// highest level with X0 to X3 the call's, and X4 the address of a doorbell, to which it stores what the call returned.
+    caller: host_caller to host_caller_end
+}
+
+guest! {
     /// The code of a guest that writes APIAKeyLo_EL1 and then stores to a doorbell: position-independent, to be entered at its
     /// first byte at EL1 with X2 the doorbell's address.
     key_guest: host_key_guest to host_key_guest_end

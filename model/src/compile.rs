@@ -316,6 +316,10 @@ impl<'a> Compiler<'a> {
                 self.needs.other_vcpu = true;
                 0
             }
+            doorbell::Check::CpuOn => {
+                self.needs.other_vcpu = true;
+                0
+            }
             _ => 0,
         };
         self.ring([doorbell::CHECK, check as u64 | u64::from(image) << 8, 0, 0, 0]);

@@ -36,12 +36,16 @@ pub(super) fn block() {
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
 }
 
-/// Takes an alarm that rang: the next KVM_RUN would end at once.
-pub(super) fn forget() {
+/// Takes an alarm that rang: the next KVM_RUN would end at once. Returns whether there was one.
+pub(super) fn forget() -> bool {
     let set = only();
     let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut rang = false;
     // SAFETY: both are read, and nothing is written back.
-    while unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const at_once) } > 0 {}
+    while unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const at_once) } > 0 {
+        rang = true;
+    }
+    rang
 }
 
 /// Has every signal end a KVM_RUN of this vCPU, those that its thread blocks, too: KVM_SET_SIGNAL_MASK, `_IOW(KVMIO, 0x8b, struct

@@ -81,6 +81,8 @@ pub(super) struct Case<'a> {
     pub(super) is_away: bool,
     /// The disturbance `preempt` is a signal.
     pub(super) by_signal: bool,
+    /// The next reset is by CPU_ON.
+    pub(super) by_cpu_on: bool,
     /// What softirqs have decrypted while the guest ran, if they are to.
     pub(super) softirqs: Option<u64>,
     /// Stopped when something is found wrong.
@@ -155,6 +157,7 @@ pub(super) fn run(
         at_next_entry: None,
         is_away: false,
         by_signal: false,
+        by_cpu_on: false,
         softirqs: None,
         tracer,
         said: Said::default(),
@@ -166,9 +169,10 @@ pub(super) fn run(
     let alarm = Alarm::set(budget);
     case.urge();
     let ran = case.seat_second().and_then(|()| case.run());
-    drop(alarm);
     case.end_softirqs();
+    // It may run a guest that only the alarm gets it out of.
     let last = case.rival.rest();
+    drop(alarm);
     if let Some(second) = case.rival.exchange(None) {
         second.retire(kind);
     }
@@ -305,14 +309,6 @@ impl Case<'_> {
         }
     }
 
-    /// Lets KVM complete the access that the vCPU left with, so that its registers are those after the instruction.
-    pub(super) fn settle(&mut self) {
-        self.vm.vcpu.set_kvm_immediate_exit(1);
-        // It fails with EINTR, always.
-        let _ = self.vm.vcpu.run();
-        self.vm.vcpu.set_kvm_immediate_exit(0);
-    }
-
     /// An instruction was executed in an open window.
     fn stepped(&mut self) -> Result<(), VmError> {
         self.job.counters.steps += 1;
@@ -357,7 +353,7 @@ impl Case<'_> {
         self.rung = wanted & 1 != 0;
         self.set_line()?;
         if wanted & 2 != 0 {
-            self.settle();
+            self.vm.settle();
             let mut events = self.vm.vcpu.get_vcpu_events().map_err(failed("KVM_GET_VCPU_EVENTS"))?;
             events.exception.serror_pending = 1;
             self.vm.vcpu.set_vcpu_events(&events).map_err(failed("KVM_SET_VCPU_EVENTS"))?;

@@ -8,6 +8,7 @@
 //! | [`list`] | the list of registers, and ids that are not in it |
 //! | [`values`] | the FP registers by value |
 //! | [`lengths`] | KVM_REG_ARM64_SVE_VLS, KVM_ARM_VCPU_INIT and KVM_ARM_VCPU_FINALIZE |
+//! | [`reset`] | a vCPU that was reset, by its VMM or by CPU_ON |
 //! | [`mmio`], [`hypercall`] | a guest's accesses without a valid syndrome; its calls to this program |
 //! | [`protected`] | a guest of a protected VM |
 //! | [`host`], [`debugger`] | the thread's own registers; as a debugger writes them |
@@ -25,6 +26,7 @@ mod list;
 mod mmio;
 mod offline;
 mod protected;
+mod reset;
 mod signal;
 mod sme;
 mod softirqs;
@@ -45,7 +47,7 @@ impl Case<'_> {
     /// Carries out a check. Those of the thread are carried out by the next entry.
     pub(super) fn check(&mut self, check: Check, image: u64) -> Result<(), VmError> {
         // The registers are those after the access that asked.
-        self.settle();
+        self.vm.settle();
         match check {
             Check::RegList => self.check_list(),
             Check::RoundTrip => self.check_round_trip(),
@@ -76,6 +78,14 @@ impl Case<'_> {
             Check::HostSignal => {
                 self.by_signal = true;
                 self.at_next_entry = Some(check);
+                Ok(())
+            }
+            Check::CpuOn if self.kind.second => {
+                self.by_cpu_on = true;
+                Ok(())
+            }
+            Check::CpuOn => {
+                self.cannot_disturb("its VM has no second vCPU");
                 Ok(())
             }
             Check::CpuOffline if self.claims.cpus < 2 => {

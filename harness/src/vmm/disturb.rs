@@ -162,7 +162,7 @@ impl Case<'_> {
 
     /// Reads every register that KVM lists, and goes on with a new VM to which they are written (rule P-102).
     fn save_restore(&mut self) -> Result<(), VmError> {
-        self.settle();
+        self.vm.settle();
         let ids = raw::reg_list(&self.vm.vcpu)?;
         let mut values = Vec::with_capacity(ids.len());
         for id in ids {

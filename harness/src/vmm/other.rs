@@ -6,6 +6,7 @@ use arch::host::{self, Image};
 use kvm_ioctls::{Kvm, VcpuExit};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryError, GuestMemoryMmap};
 
+use super::alarm;
 use super::raw::reg;
 use super::task::{Report, Unit, image, look};
 use super::vm::{Kind, Vm, VmError};
@@ -18,6 +19,8 @@ pub(super) const SIZE: usize = 0x20_0000;
 /// Where in it the registers are loaded from and stored to.
 const LOAD: u64 = BASE + 0x10_0000;
 const STORE: u64 = BASE + 0x18_0000;
+/// What it makes a call with.
+const CALLER: u64 = BASE + 0x2000;
 /// No memory: each store to it is an exit.
 const DOORBELL: u64 = 0x0db0_0000;
 
@@ -131,12 +134,35 @@ impl OtherGuest {
         let _ = self.memory.write_slice(&self.left.0, GuestAddress(LOAD));
     }
 
-    /// Runs it until it rings.
+    /// Has it make an SMCCC call at its highest level, and go on behind that as if it had not. Returns the call's X0, or nothing if
+    /// it does not return.
+    pub(super) fn call(&mut self, call: [u64; 4]) -> Result<Option<u64>, VmError> {
+        let wrote = self.memory.write_slice(host::caller(), GuestAddress(CALLER));
+        wrote.map_err(|error| VmError { call: "guest memory", source: std::io::Error::other(error) })?;
+        self.vm.settle();
+        let own = [reg::PC, reg::x(0), reg::x(1), reg::x(2), reg::x(3), reg::x(4)];
+        let kept = own.map(|id| self.vm.get(id));
+        let [function, first, second, third] = call;
+        for (id, value) in own.into_iter().zip([CALLER, function, first, second, third, DOORBELL]) {
+            self.vm.set(id, value)?;
+        }
+        let answer = self.ring().then(|| {
+            // SAFETY: it rang, so the exit is an access's.
+            u64::from_le_bytes(unsafe { self.vm.vcpu.get_kvm_run().__bindgen_anon_1.mmio }.data)
+        });
+        self.vm.settle();
+        for (id, value) in own.into_iter().zip(kept) {
+            self.vm.set(id, value?)?;
+        }
+        Ok(answer)
+    }
+
+    /// Runs it until it rings, for as long as the case has time.
     fn ring(&mut self) -> bool {
         loop {
             match self.vm.vcpu.run() {
                 Ok(VcpuExit::MmioWrite(..)) => return true,
-                Err(error) if error.errno() == libc::EINTR => {}
+                Err(error) if error.errno() == libc::EINTR && !alarm::forget() => {}
                 _ => return false,
             }
         }

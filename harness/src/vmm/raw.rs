@@ -92,6 +92,8 @@ pub(super) mod reg {
     pub(in crate::vmm) const FPCR: u64 = KVM_REG_ARM64 | KVM_REG_SIZE_U32 | CORE | 0xd5;
     /// FPMR.
     pub(in crate::vmm) const FPMR: u64 = sys(3, 3, 4, 4, 2);
+    /// MPIDR_EL1.
+    pub(in crate::vmm) const MPIDR: u64 = sys(3, 0, 0, 0, 5);
     /// ZCR_EL1.
     pub(in crate::vmm) const ZCR_EL1: u64 = sys(3, 0, 1, 2, 0);
     /// ZCR_EL2.

@@ -118,6 +118,7 @@ impl Vm {
             // Before the GIC, which is made for the vCPUs that there are.
             let vcpu = vm.fd.create_vcpu(1).map_err(failed("KVM_CREATE_VCPU"))?;
             vcpu.vcpu_init(&vm.init).map_err(failed("KVM_ARM_VCPU_INIT"))?;
+            alarm::let_through(&vcpu);
             if kind.vq_max > 0 {
                 limit_lengths(&vcpu, kind.vq_max)?;
             }
@@ -157,6 +158,14 @@ impl Vm {
     /// Writes a register of 64 bits.
     pub(super) fn set(&self, id: u64, value: u64) -> Result<(), VmError> {
         self.vcpu.set_one_reg(id, &value.to_le_bytes()).map(drop).map_err(failed("KVM_SET_ONE_REG"))
+    }
+
+    /// Lets KVM complete the access that the vCPU left with, so that its registers are those after the instruction.
+    pub(super) fn settle(&mut self) {
+        self.vcpu.set_kvm_immediate_exit(1);
+        // It fails with EINTR, always.
+        let _ = self.vcpu.run();
+        self.vcpu.set_kvm_immediate_exit(0);
     }
 
     /// It is not needed any more.

@@ -65,6 +65,7 @@ pub(super) const CHECKS: &Table<Check> = &[
     (Check::HostSignalStreaming.name(), Check::HostSignalStreaming),
     (Check::HostDebuggedZa.name(), Check::HostDebuggedZa),
     (Check::HostDebuggedStreaming.name(), Check::HostDebuggedStreaming),
+    (Check::CpuOn.name(), Check::CpuOn),
 ];
 /// Authentication of an ERET.
 pub(super) const AUTHS: &Table<Auth> = &[

@@ -32,7 +32,7 @@ impl Case<'_> {
                 None => self.end(End::UnknownExit, value),
             },
             doorbell::WINDOW => {
-                self.settle();
+                self.vm.settle();
                 self.sweep.set_open(value & 1 != 0);
                 let watches = value & 1 != 0 && std::mem::take(&mut self.stops_at_arrival);
                 self.arrivals =
@@ -42,9 +42,14 @@ impl Case<'_> {
             doorbell::SWEEP_BEGIN => self.sweep = Sweep::begin(value),
             doorbell::IRQ => self.pend(value)?,
             doorbell::RESET => {
-                self.settle();
-                self.vm.reset(self.job.guest_entry)?;
-                self.check_zero();
+                // Some kernels let an access that is not complete move the PC of the vCPU that was reset.
+                self.vm.settle();
+                if std::mem::take(&mut self.by_cpu_on) {
+                    self.turn_on()?;
+                } else {
+                    self.vm.reset(self.job.guest_entry)?;
+                    self.check_new()?;
+                }
             }
             doorbell::CHECK => match Check::from_u64(value & 0xff) {
                 Some(check) => self.check(check, value >> 8)?,

@@ -78,7 +78,7 @@ impl Case<'_> {
         loop {
             match self.task.call(&Call::kvm_run(vcpu.as_raw_fd()), true) {
                 Ok(_) => return Left::Exit(vcpu.get_kvm_run().exit_reason),
-                Err(libc::EINTR) if !self.is_late() => alarm::forget(),
+                Err(libc::EINTR) if !self.is_late() => drop(alarm::forget()),
                 Err(errno) => return Left::Error(errno),
             }
         }
