@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::Wanted;
+use super::spec::{Flavor, Wanted};
 use super::{Kernel, unpack};
 use crate::debian::{self, DebianError, Locked, failed};
 use crate::image::sha256;
@@ -121,7 +121,9 @@ impl Cache<'_> {
     /// The best entry for a question, whenever it was fetched, and its name.
     pub(super) fn best(&self, wanted: &Wanted) -> Option<(String, Kernel)> {
         let mut entries = self.entries();
-        entries.retain(|(_, note)| note.version.is_some());
+        // One that does not tell its flavor is of none that is asked for by name.
+        let flavor = |note: &Note| Flavor::of(&note.release).map_or(Flavor::Plain, |(flavor, _)| flavor);
+        entries.retain(|(_, note)| note.version.is_some() && wanted.flavors().contains(&flavor(note)));
         // One that turns out to be broken makes room for the next.
         while let Some((entry, note)) =
             wanted.best(entries.iter().cloned(), |(_, note)| note.version.as_deref().unwrap_or_default())

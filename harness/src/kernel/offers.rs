@@ -1,6 +1,6 @@
 //! Which kernels an archive's lists offer, and which of them is meant: read from what `apt-cache` prints.
 
-use super::spec::Wanted;
+use super::spec::{Flavor, Wanted};
 use crate::debian::version;
 
 /// The first version whose kernel file has a package of its own, `linux-binary-…`.
@@ -21,7 +21,7 @@ pub struct Offer {
 /// What a package is, by its name: the better one of two is the smaller.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Kind {
-    plain: bool,
+    flavor: Flavor,
     pub(super) release: String,
     unsigned: bool,
     /// It is a `linux-image-…`, which has everything in one package before [`SPLIT`].
@@ -29,7 +29,7 @@ pub(super) struct Kind {
 }
 
 impl Kind {
-    /// Only the kernels for clouds and the plain ones: those boot fast and everywhere.
+    /// That of a package with a kernel.
     pub(super) fn of(package: &str) -> Option<Self> {
         let (name, image) = match package.strip_prefix("linux-binary-") {
             Some(name) => (name, false),
@@ -37,15 +37,13 @@ impl Kind {
         };
         let bare = name.strip_prefix("unsigned-").or_else(|| name.strip_suffix("-unsigned"));
         let (release, unsigned) = bare.map_or((name, false), |name| (name, true));
-        let build = release.strip_suffix("-arm64")?;
-        let (build, plain) = build.strip_suffix("-cloud").map_or((build, true), |build| (build, false));
-        // `…-rt` is another flavor, and `linux-image-6.12-…` only depends on others. Without a build number
-        // of Debian's are the release candidates, `linux-binary-7.3-…`.
+        let (flavor, build) = Flavor::of(release)?;
+        // `linux-image-6.12-…` only depends on others. Without a build number of Debian's are the release candidates,
+        // `linux-binary-7.3-…`.
         let is_build = build.starts_with(|c: char| c.is_ascii_digit())
-            && !build.ends_with("-rt")
             && (!image || build.contains(['+', '-']))
             && build.chars().all(|c| c.is_ascii_alphanumeric() || ".+~-".contains(c));
-        is_build.then(|| Self { plain, release: release.to_owned(), unsigned, image })
+        is_build.then(|| Self { flavor, release: release.to_owned(), unsigned, image })
     }
 }
 
@@ -88,11 +86,11 @@ pub fn offers(madison: &str) -> Vec<Offer> {
     offers
 }
 
-/// The best offer, for a cloud if there is one.
+/// The best offer, of the best flavor.
 #[must_use]
 pub fn choose<'a>(offers: &'a [Offer], wanted: &Wanted) -> Option<&'a Offer> {
-    let of = |plain| offers.iter().filter(move |offer| offer.kind.plain == plain);
-    wanted.best(of(false), |offer| &offer.version).or_else(|| wanted.best(of(true), |offer| &offer.version))
+    let of = |flavor| offers.iter().filter(move |offer| offer.kind.flavor == flavor);
+    wanted.flavors().iter().find_map(|flavor| wanted.best(of(*flavor), |offer| &offer.version))
 }
 
 /// The series that there are, `6.1, 6.12, 7.2`.
@@ -150,6 +148,9 @@ garbage
             entry("linux-image-6.12.43+deb12-cloud-arm64_6.12.43-1~bpo12+1")
         );
         assert_eq!(best("debian:6.12.117"), entry("linux-image-6.12.117+deb13-arm64_6.12.117-1"));
+        assert_eq!(best("debian:6.12/rt"), entry("linux-image-6.12.117+deb13-rt-arm64_6.12.117-1"));
+        assert_eq!(best("debian:6.12.117/16k"), entry("linux-image-6.12.117+deb13-arm64-16k_6.12.117-1"));
+        assert_eq!(best("debian:7.2/rt"), None, "another flavor is no answer");
         assert_eq!(best("debian:7.2"), entry("linux-binary-7.2.12+deb13-cloud-arm64_7.2.12-1~bpo13+1"));
         assert_eq!(best("debian:7.3"), entry("linux-binary-7.3-cloud-arm64_7.3~rc7-1~exp1"));
         assert_eq!(

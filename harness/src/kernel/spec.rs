@@ -9,6 +9,36 @@ use crate::debian::version;
 const DEBIAN: &str = "debian:";
 const OLDEST: &str = "/oldest";
 
+/// How Debian builds a kernel, best first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Flavor {
+    /// For clouds: it boots fastest.
+    Cloud,
+    /// With drivers for everything.
+    Plain,
+    /// With CONFIG_PREEMPT_RT.
+    Rt,
+    /// With pages of 16 KiB.
+    Pages16,
+}
+
+impl Flavor {
+    /// Those that a name can ask for, and how.
+    const NAMED: [(&str, Self); 2] = [("/rt", Self::Rt), ("/16k", Self::Pages16)];
+
+    /// That of a kernel with this release (`uname -r`), and the release without it. None if it is no arm64 kernel of Debian's.
+    pub(super) fn of(release: &str) -> Option<(Self, &str)> {
+        [
+            ("-arm64-16k", Self::Pages16),
+            ("-rt-arm64", Self::Rt),
+            ("-cloud-arm64", Self::Cloud),
+            ("-arm64", Self::Plain),
+        ]
+        .into_iter()
+        .find_map(|(suffix, flavor)| Some((flavor, release.strip_suffix(suffix)?)))
+    }
+}
+
 /// A kernel, as the command line names it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum KernelSpec {
@@ -24,6 +54,7 @@ pub enum KernelSpec {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Wanted {
     version: String,
+    flavor: Option<Flavor>,
     oldest: bool,
 }
 
@@ -31,14 +62,14 @@ pub struct Wanted {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "`{0}` names no kernel: give the path of an arm64 image, or debian: and a version or its beginning, as in \
-     debian:7.2, debian:6.12.43 or debian:6.12/oldest"
+     debian:7.2, debian:6.12.43, debian:6.12/oldest, debian:7.2/rt or debian:7.2/16k"
 )]
 pub struct SpecError(String);
 
 /// The kernel of a user who names none: the newest of a series that KVM's nested mode works in.
 impl Default for KernelSpec {
     fn default() -> Self {
-        Self::Debian(Wanted { version: "7.2".to_owned(), oldest: false })
+        Self::Debian(Wanted { version: "7.2".to_owned(), flavor: None, oldest: false })
     }
 }
 
@@ -53,8 +84,9 @@ impl FromStr for KernelSpec {
                 Ok(Self::File(text.into()))
             };
         };
-        let (version, oldest) =
-            wanted.strip_suffix(OLDEST).map_or((wanted, false), |version| (version, true));
+        let (wanted, oldest) = wanted.strip_suffix(OLDEST).map_or((wanted, false), |wanted| (wanted, true));
+        let flavored = |(name, flavor)| Some((wanted.strip_suffix(name)?, Some(flavor)));
+        let (version, flavor) = Flavor::NAMED.into_iter().find_map(flavored).unwrap_or((wanted, None));
         let sensible = version.starts_with(|c: char| c.is_ascii_digit())
             && !version.ends_with('.')
             && !version.contains("..")
@@ -63,7 +95,7 @@ impl FromStr for KernelSpec {
         if !sensible {
             return Err(SpecError(text.to_owned()));
         }
-        Ok(Self::Debian(Wanted { version: version.to_owned(), oldest }))
+        Ok(Self::Debian(Wanted { version: version.to_owned(), flavor, oldest }))
     }
 }
 
@@ -78,11 +110,21 @@ impl fmt::Display for KernelSpec {
 
 impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{DEBIAN}{}{}", self.version, if self.oldest { OLDEST } else { "" })
+        let flavor = Flavor::NAMED.iter().find(|(_, flavor)| Some(*flavor) == self.flavor);
+        let flavor = flavor.map_or("", |(name, _)| name);
+        write!(f, "{DEBIAN}{}{flavor}{}", self.version, if self.oldest { OLDEST } else { "" })
     }
 }
 
 impl Wanted {
+    /// The flavors that will do, best first: unless it is asked for, one that boots fast and everywhere.
+    pub(super) const fn flavors(&self) -> &[Flavor] {
+        match &self.flavor {
+            None => &[Flavor::Cloud, Flavor::Plain],
+            Some(flavor) => std::slice::from_ref(flavor),
+        }
+    }
+
     /// Whether a package of this version will do: its whole version, or the beginning of the upstream version by
     /// whole components, where 7.3 is also the beginning of 7.3~rc7.
     pub(super) fn matches(&self, version: &str) -> bool {
@@ -121,9 +163,16 @@ mod tests {
 
     #[test]
     fn names() {
-        for good in
-            ["debian:7.2", "debian:6.12.43", "debian:6.12/oldest", "debian:7", "debian:7.2.12-1~bpo13+1"]
-        {
+        for good in [
+            "debian:7.2",
+            "debian:6.12.43",
+            "debian:6.12/oldest",
+            "debian:7",
+            "debian:7.2.12-1~bpo13+1",
+            "debian:7.2/rt",
+            "debian:7.2/16k",
+            "debian:6.12/rt/oldest",
+        ] {
             assert_eq!(wanted(good).to_string(), good);
         }
         for file in ["Image", "./debian:7.2", "/boot/vmlinuz", "a/oldest"] {
@@ -137,6 +186,8 @@ mod tests {
             "debian:7.",
             "debian:7..2",
             "debian:7/2",
+            "debian:7.2/oldest/rt",
+            "debian:/rt",
             "debian:7 2",
         ] {
             let error = bad.parse::<KernelSpec>().unwrap_err();

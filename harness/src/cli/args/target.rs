@@ -55,8 +55,8 @@ const HOST: &str = "Options of --target kvm-qemu";
 /// The emulated host of `kvm-qemu`. None of them has a default here, to be told from what nobody asked for.
 #[derive(Args, Clone, Debug)]
 pub(in crate::cli) struct HostArgs {
-    /// The arm64 Linux kernel to boot: an image, or one of Debian's, as debian:7.2, debian:6.12.43, debian:6.12/oldest
-    /// [default: debian:7.2]
+    /// The arm64 Linux kernel to boot: an image, or one of Debian's, as debian:7.2, debian:6.12.43, debian:6.12/oldest,
+    /// debian:7.2/rt or debian:7.2/16k [default: debian:7.2]
     #[arg(help_heading = HOST, long, value_name = "KERNEL")]
     pub(in crate::cli) kernel: Option<KernelSpec>,
     /// The mode of its KVM [default: vhe]
