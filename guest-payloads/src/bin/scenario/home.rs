@@ -14,7 +14,7 @@ use arch::payload::{control, fp, stubs};
 use arch::sysreg::isb;
 use arch::{boot, read, write};
 
-use crate::tables::{self, Attributes, Set};
+use crate::tables::{self, Attributes, Granule, Set};
 use crate::{arrive, irq, job};
 
 mod sctlr {
@@ -44,14 +44,16 @@ mod sctlr {
 }
 
 mod tcr {
-    /// T0SZ = 25, 4 KiB, walks inner-shareable write-back.
-    const COMMON: u64 = 25 | 1 << 8 | 1 << 10 | 3 << 12;
+    /// Walks inner-shareable write-back.
+    const WALKS: u64 = 1 << 8 | 1 << 10 | 3 << 12;
+    /// T0SZ = 25, 4 KiB.
+    const COMMON: u64 = 25 | WALKS;
     /// TCR of a regime with EL0: EPD1, IPS = 40 bits.
     pub(super) const TWO_LEVELS: u64 = COMMON | 1 << 23 | 2 << 32;
     /// TCR_EL2 with E2H = 0: RES1 bits, PS = 40 bits.
     pub(super) const EL2: u64 = COMMON | 1 << 23 | 1 << 31 | 2 << 16;
-    /// VTCR_EL2: RES1 bit, PS = 40 bits, SL0 = 1 (a start at level 1).
-    pub(super) const STAGE2: u64 = COMMON | 1 << 31 | 2 << 16 | 1 << 6;
+    /// VTCR_EL2 but for what the granule makes of it: RES1 bit, PS = 40 bits.
+    pub(super) const STAGE2: u64 = WALKS | 1 << 31 | 2 << 16;
 }
 
 mod hcr {
@@ -225,7 +227,7 @@ fn set_up_own(home: Place, common: u64) -> Result<(), Status> {
     write!("mair_el1", tables::MAIR);
     write!("tcr_el1", tcr::TWO_LEVELS);
     if stage1_on() {
-        tables::build(Set::Home, Attributes::TWO_LEVELS, job::doorbell())?;
+        tables::build(Set::Home, Granule::Small, Attributes::TWO_LEVELS, job::doorbell())?;
         write!("ttbr0_el1", tables::root(Set::Home));
     }
     isb();
@@ -245,7 +247,7 @@ fn set_up_el2(common: u64) -> Result<(), Status> {
     write!("mair_el2", tables::MAIR);
     write!("tcr_el2", tcr::EL2);
     if stage1_on() {
-        tables::build(Set::Home, Attributes::EL2, job::doorbell())?;
+        tables::build(Set::Home, Granule::Small, Attributes::EL2, job::doorbell())?;
         write!("ttbr0_el2", tables::root(Set::Home));
     }
     isb();
@@ -262,11 +264,12 @@ fn set_up_guests(vhe: bool, common: u64) -> Result<(), Status> {
     guest!(vhe, "S3_5_C2_C0_2", "tcr_el1", tcr::TWO_LEVELS);
     guest!(vhe, "S3_5_C1_C0_0", "sctlr_el1", sctlr_two_levels(common));
     if stage1_on() {
-        tables::build(Set::L2, Attributes::TWO_LEVELS, job::doorbell())?;
-        tables::build(Set::L2b, Attributes::TWO_LEVELS, job::doorbell())?;
+        tables::build(Set::L2, Granule::Small, Attributes::TWO_LEVELS, job::doorbell())?;
+        tables::build(Set::L2b, Granule::Small, Attributes::TWO_LEVELS, job::doorbell())?;
     }
-    tables::build(Set::Stage2, Attributes::STAGE2, job::doorbell())?;
-    write!("vtcr_el2", tcr::STAGE2);
+    let granule = Granule::of_stage2().ok_or(Status::BadJob)?;
+    tables::build(Set::Stage2, granule, Attributes::STAGE2, job::doorbell())?;
+    write!("vtcr_el2", tcr::STAGE2 | granule.vtcr());
     reset_guests();
     if job::CURSOR.get() == 0 && job::PASS.get() == 0 {
         control::invalidate_guests();

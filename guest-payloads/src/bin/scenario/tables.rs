@@ -3,19 +3,21 @@
 //! Each stage 1 is one for all levels that use it: EL0 may read, write and execute what its kernel may. Text is
 //! read-only and executable, data is writable and not executable, the hole's block is mapped by pages so that the
 //! hole's second page can be taken out.
+//!
+//! Stage 2 has a larger granule where it cannot have that one: KVM gives a guest hypervisor none below its host's own pages
+//! (`limit_nv_id_reg()` in arch/arm64/kvm/nested.c). It then maps everything by pages.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use abi::job::Status;
-use arch::boot;
+use arch::{boot, read};
 
 const PAGE: u64 = 1 << 12;
 const BLOCK: u64 = 1 << 21;
-const ENTRIES: usize = 512;
-/// Bits of an address that a start at level 1 translates.
-const ADDRESS_BITS: u32 = 39;
 /// Level 1; levels 2 for the image's one or two GiB and the doorbell's; levels 3 for hole and doorbell.
-const PAGES_PER_SET: usize = 6;
+const TABLES_PER_SET: usize = 6;
+/// Level 2; levels 3 for the image's one or two and the doorbell's.
+const LARGE_TABLES: usize = 4;
 
 /// A set of tables.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,13 +37,98 @@ impl Set {
     pub(crate) const ALL: [Self; 4] = [Self::Home, Self::L2, Self::L2b, Self::Stage2];
 }
 
+/// A granule.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Granule {
+    /// 4 KiB.
+    Small = 12,
+    /// 16 KiB.
+    Medium = 14,
+    /// 64 KiB.
+    Large = 16,
+}
+
+impl Granule {
+    /// The smallest that stage 2 can have: ID_AA64MMFR0_EL1.TGRANx_2, which may refer to TGRANx, the same field of stage 1.
+    pub(crate) fn of_stage2() -> Option<Self> {
+        /// TGRANx_2: as stage 1 has it; not implemented.
+        const AS_STAGE1: u64 = 0;
+        const NOT: u64 = 1;
+        /// TGRAN4 and TGRAN64, not implemented. Of TGRAN16 this is 0.
+        const NOT_AT_STAGE1: u64 = 15;
+        let field = |low: u32| read!("ID_AA64MMFR0_EL1") >> low & 15;
+        let has = |low, low_at_stage1, not_at_stage1| match field(low) {
+            AS_STAGE1 => field(low_at_stage1) != not_at_stage1,
+            value => value != NOT,
+        };
+        [
+            (Self::Small, has(40, 28, NOT_AT_STAGE1)),
+            (Self::Medium, has(32, 20, 0)),
+            (Self::Large, has(36, 24, NOT_AT_STAGE1)),
+        ]
+        .into_iter()
+        .find_map(|(granule, is_there)| is_there.then_some(granule))
+    }
+
+    /// VTCR_EL2.{TG0, SL0, T0SZ}. SL0 is 1 in each case: level 1 of 4 KiB, level 2 of the others, whose level 1 takes more than
+    /// 40 bits of physical address.
+    pub(crate) const fn vtcr(self) -> u64 {
+        let tg0: u64 = match self {
+            Self::Small => 0,
+            Self::Medium => 2,
+            Self::Large => 1,
+        };
+        tg0 << 14 | 1 << 6 | (64 - self.address_bits() as u64)
+    }
+
+    /// Bits of an address that are translated.
+    const fn address_bits(self) -> u32 {
+        match self {
+            Self::Small => 39,
+            Self::Medium | Self::Large => 36,
+        }
+    }
+
+    const fn first_level(self) -> u32 {
+        match self {
+            Self::Small => 1,
+            Self::Medium | Self::Large => 2,
+        }
+    }
+
+    const fn page(self) -> u64 {
+        1 << self as u32
+    }
+
+    const fn entries(self) -> usize {
+        self.page() as usize / size_of::<u64>()
+    }
+
+    /// The entry of an address in a table of this level.
+    const fn index(self, mapped: u64, level: u32) -> usize {
+        let shift = self as u32 + (3 - level) * (self as u32 - 3);
+        (mapped >> shift) as usize % self.entries()
+    }
+}
+
 #[repr(C, align(4096))]
-struct Table([AtomicU64; ENTRIES]);
+struct Table([AtomicU64; Granule::Small.entries()]);
 
-static TABLES: [[Table; PAGES_PER_SET]; Set::ALL.len()] =
-    [const { [const { Table([const { AtomicU64::new(0) }; ENTRIES]) }; PAGES_PER_SET] }; Set::ALL.len()];
+static TABLES: [[Table; TABLES_PER_SET]; Set::ALL.len()] =
+    [const { [const { Table([const { AtomicU64::new(0) }; 512]) }; TABLES_PER_SET] }; Set::ALL.len()];
 
-/// Pages of each set in use.
+#[repr(C, align(65536))]
+struct LargeTable([AtomicU64; Granule::Large.entries()]);
+
+/// Stage 2's with a larger granule. Not zeroed at a start: few targets use them.
+#[unsafe(link_section = ".noinit.tables")]
+static LARGE: [LargeTable; LARGE_TABLES] =
+    [const { LargeTable([const { AtomicU64::new(0) }; 8192]) }; LARGE_TABLES];
+
+/// The granule of each set: 0 is 4 KiB as well.
+static GRANULES: [AtomicU64; Set::ALL.len()] = [const { AtomicU64::new(0) }; Set::ALL.len()];
+
+/// Tables of each set in use.
 static USED: [AtomicU64; Set::ALL.len()] = [const { AtomicU64::new(0) }; Set::ALL.len()];
 
 /// Descriptor bits.
@@ -108,25 +195,34 @@ impl Attributes {
 
 /// The address of a set's first table, for TTBR0_ELx or VTTBR_EL2.
 pub(crate) fn root(set: Set) -> u64 {
-    address(&TABLES[set as usize][0])
+    nth(set, 0).map_or(0, address)
 }
 
-/// Fills an empty set: the image, and the doorbell if there is one. An address beyond 39 bits is an error of the job.
-pub(crate) fn build(set: Set, attributes: Attributes, doorbell: Option<u64>) -> Result<(), Status> {
-    USED[set as usize].store(1, Ordering::Relaxed);
+/// Fills an empty set: the image, and the doorbell if there is one. An address beyond the granule's bits is an error of the job.
+pub(crate) fn build(
+    set: Set,
+    granule: Granule,
+    attributes: Attributes,
+    doorbell: Option<u64>,
+) -> Result<(), Status> {
+    GRANULES[set as usize].store(granule as u64, Ordering::Relaxed);
+    USED[set as usize].store(0, Ordering::Relaxed);
+    let _root = fresh(set)?;
     let hole_block = boot::hole() & !(BLOCK - 1);
     for block in (boot::entry()..boot::image_end()).step_by(BLOCK as usize) {
-        if block == hole_block {
-            let pages = (block..).step_by(PAGE as usize);
-            for (page, entry) in pages.zip(&table(set, block, 3)?.0) {
-                entry.store(page | attributes.data | bits::TABLE | bits::VALID, Ordering::Relaxed);
-            }
-        } else {
-            let kind = if block < boot::data_start() { attributes.text } else { attributes.data };
+        let kind = if block < boot::data_start() { attributes.text } else { attributes.data };
+        if granule == Granule::Small && block != hole_block {
             entry(set, block, 2)?.store(block | kind | bits::VALID, Ordering::Relaxed);
+            continue;
+        }
+        let pages = (block..block + BLOCK).step_by(granule.page() as usize);
+        let entries = table(set, block, 3)?.iter().skip(granule.index(block, 3));
+        for (page, entry) in pages.zip(entries) {
+            entry.store(page | kind | bits::TABLE | bits::VALID, Ordering::Relaxed);
         }
     }
-    if let Some(page) = doorbell {
+    if let Some(doorbell) = doorbell {
+        let page = doorbell & !(granule.page() - 1);
         entry(set, page, 3)?.store(page | attributes.device | bits::TABLE | bits::VALID, Ordering::Relaxed);
     }
     Ok(())
@@ -137,7 +233,7 @@ pub(crate) fn is_built(set: Set) -> bool {
     USED[set as usize].load(Ordering::Relaxed) != 0
 }
 
-/// The page that can be unmapped.
+/// The page that can be unmapped. With a larger granule, the rest of its page is nobody's.
 pub(crate) fn hole() -> u64 {
     boot::hole() + PAGE
 }
@@ -156,39 +252,62 @@ pub(crate) fn set_hole(set: Set, mapped: bool) -> Result<bool, Status> {
 
 /// The entry of an address at a level, 2 or 3.
 fn entry(set: Set, mapped: u64, level: u32) -> Result<&'static AtomicU64, Status> {
-    Ok(&table(set, mapped, level)?.0[index(mapped, level)])
+    Ok(&table(set, mapped, level)?[granule(set).index(mapped, level)])
 }
 
 /// The table of a level, 2 or 3, for an address, with all that lead to it.
-fn table(set: Set, mapped: u64, level: u32) -> Result<&'static Table, Status> {
-    if mapped >> ADDRESS_BITS != 0 {
+fn table(set: Set, mapped: u64, level: u32) -> Result<&'static [AtomicU64], Status> {
+    let granule = granule(set);
+    if mapped >> granule.address_bits() != 0 {
         return Err(Status::BadJob);
     }
-    let pages = &TABLES[set as usize];
-    let mut table = &pages[0];
-    for at in 1..level {
-        let link = &table.0[index(mapped, at)];
+    let mut table = nth(set, 0).ok_or(Status::BadJob)?;
+    for at in granule.first_level()..level {
+        let link = &table[granule.index(mapped, at)];
         let next = link.load(Ordering::Relaxed);
-        let found = if next & bits::VALID != 0 {
-            pages.iter().find(|page| address(page) == next & bits::ADDRESS)
+        table = if next & bits::VALID != 0 {
+            let found = (0..).map_while(|n| nth(set, n)).find(|table| address(table) == next & bits::ADDRESS);
+            found.ok_or(Status::BadJob)?
         } else {
-            let used = &USED[set as usize];
-            let fresh = pages.get(used.load(Ordering::Relaxed) as usize);
-            if let Some(fresh) = fresh {
-                used.store(used.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-                link.store(address(fresh) | bits::TABLE | bits::VALID, Ordering::Relaxed);
-            }
+            let fresh = fresh(set)?;
+            link.store(address(fresh) | bits::TABLE | bits::VALID, Ordering::Relaxed);
             fresh
         };
-        table = found.ok_or(Status::BadJob)?;
     }
     Ok(table)
 }
 
-fn index(mapped: u64, level: u32) -> usize {
-    (mapped >> (ADDRESS_BITS - 9 * level)) as usize % ENTRIES
+/// A table of a set that is not in use yet, empty.
+fn fresh(set: Set) -> Result<&'static [AtomicU64], Status> {
+    let used = USED[set as usize].load(Ordering::Relaxed);
+    let fresh = nth(set, used as usize).ok_or(Status::BadJob)?;
+    USED[set as usize].store(used + 1, Ordering::Relaxed);
+    if granule(set) != Granule::Small {
+        for entry in fresh {
+            entry.store(0, Ordering::Relaxed);
+        }
+    }
+    Ok(fresh)
 }
 
-fn address(table: &Table) -> u64 {
-    (&raw const *table).expose_provenance() as u64
+/// Table `n` of a set, if it has so many.
+fn nth(set: Set, n: usize) -> Option<&'static [AtomicU64]> {
+    match granule(set) {
+        Granule::Small => TABLES[set as usize].get(n).map(|table| &table.0[..]),
+        granule => LARGE.get(n).map(|table| &table.0[..granule.entries()]),
+    }
+}
+
+fn granule(set: Set) -> Granule {
+    const MEDIUM: u64 = Granule::Medium as u64;
+    const LARGE: u64 = Granule::Large as u64;
+    match GRANULES[set as usize].load(Ordering::Relaxed) {
+        MEDIUM => Granule::Medium,
+        LARGE => Granule::Large,
+        _ => Granule::Small,
+    }
+}
+
+fn address(table: &[AtomicU64]) -> u64 {
+    table.as_ptr().expose_provenance() as u64
 }

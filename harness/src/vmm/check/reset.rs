@@ -39,6 +39,7 @@ impl Case<'_> {
                 self.note(complaint.by(getting(id)).wanted(format!("{wanted:#x}"), format!("{found:#x}")));
             }
         }
+        new.retire(self.kind);
         Ok(())
     }
 
