@@ -14,7 +14,8 @@ use arch::payload::{control, fp, stubs};
 use arch::sysreg::isb;
 use arch::{boot, read, write};
 
-use crate::tables::{self, Attributes, Granule, Set};
+use crate::granule::Granule;
+use crate::tables::{self, Attributes, Set};
 use crate::{arrive, irq, job};
 
 mod sctlr {

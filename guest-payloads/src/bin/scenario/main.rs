@@ -10,7 +10,8 @@
 //! | [`sweep`] | the end of a pass, and the next one |
 //! | [`end`] | the end of the case, and the wait for the next one where no hypervisor is below |
 //! | [`irq`] | interrupts that the program asks for |
-//! | [`tables`], [`registers`], [`job`], [`ring`] | translation tables; registers by name; the job area |
+//! | [`tables`], [`granule`] | translation tables; the sizes of page |
+//! | [`registers`], [`job`], [`ring`] | registers by name; the job area |
 #![no_std]
 #![no_main]
 
@@ -18,6 +19,7 @@ mod arrive;
 mod depart;
 mod end;
 mod fp;
+mod granule;
 mod home;
 mod interpret;
 mod irq;
