@@ -22,7 +22,7 @@
 //! | [`clocks`] | the timers of a host that was saved |
 //! | [`kernel_log`] | what the host kernel said meanwhile |
 //! | [`trace`] | the host's trace events of one case |
-//! | [`raw`] | what `kvm-ioctls` lacks |
+//! | [`raw`], [`error`] | what `kvm-ioctls` lacks; a call that failed |
 #![expect(unsafe_code, reason = "guest memory and register files are handed to the kernel by address")]
 
 mod absent;
@@ -36,6 +36,7 @@ mod claims;
 mod clocks;
 mod debugger;
 mod disturb;
+mod error;
 mod gic;
 mod kernel_log;
 mod other;

@@ -15,9 +15,9 @@ use kvm_ioctls::Cap;
 use vm_memory::{Bytes as _, GuestAddress};
 
 use super::case::Case;
+use super::error::VmError;
 use super::raw::reg;
 use super::rival::Work;
-use super::vm::VmError;
 
 /// DBGBCR<n>_EL1: enabled, for AArch64 instructions (BAS), at EL1 and EL0 (PMC), where virtual EL2 is as well.
 const DBGBCR: u64 = 0xf << 5 | 0b11 << 1 | 1;

@@ -18,13 +18,14 @@ use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 use super::alarm::{self, Alarm};
 use super::arrival::Arrivals;
 use super::disturb::Awaited;
+use super::error::{VmError, failed};
 use super::other::OtherGuest;
 use super::raw::reg;
 use super::rival::{self, Rival};
 use super::sweep::Sweep;
 use super::task::{Report, Task};
 use super::trace::Tracer;
-use super::vm::{Kind, Vm, VmError, failed};
+use super::vm::{Kind, Vm};
 use super::witness::Witness;
 use crate::kvm::claims::Claims;
 

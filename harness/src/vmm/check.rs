@@ -36,8 +36,9 @@ use abi::doorbell::Check;
 use kvm_bindings::{kvm_vcpu_events, kvm_vcpu_events__bindgen_ty_1};
 
 use super::case::Case;
+use super::error::{VmError, failed};
 use super::raw::{self, reg};
-use super::vm::{Vm, VmError, failed};
+use super::vm::Vm;
 use crate::kvm::complaint::{self, Complaint};
 
 /// What a system call answered: nothing, or an error.

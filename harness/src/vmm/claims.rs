@@ -6,10 +6,11 @@ use kvm_bindings::{KVM_ARM_VM_SMCCC_CTRL, KVM_ARM_VM_SMCCC_FILTER, kvm_device_at
 use kvm_ioctls::Kvm;
 use rustix::system::uname;
 
+use super::error::VmError;
 use super::kernel_log;
 use super::probe;
 use super::raw::{self, reg};
-use super::vm::{Kind, Vm, VmError};
+use super::vm::{Kind, Vm};
 use crate::kvm::claims::{Claims, GuestClaims};
 
 /// Why there is no guest with an EL2.

@@ -7,9 +7,10 @@ use kvm_bindings::kvm_vcpu_events;
 
 use super::case::Case;
 use super::check::{setting, unreadable};
+use super::error::{VmError, failed};
 use super::raw;
 use super::rival::{self, When, Work};
-use super::vm::{Vm, VmError, failed};
+use super::vm::Vm;
 use crate::kvm::complaint::{self, Complaint};
 
 /// How often a guest may ask whether its disturbance has happened before it goes on without.

@@ -8,7 +8,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{DeviceFd, VmFd};
 
-use super::vm::{VmError, failed};
+use super::error::{VmError, failed};
 
 /// Where the payload looks for the GIC: as on QEMU's `virt`.
 const GICD: u64 = 0x0800_0000;

@@ -7,9 +7,10 @@ use kvm_ioctls::{Kvm, VcpuExit};
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryError, GuestMemoryMmap};
 
 use super::alarm;
+use super::error::VmError;
 use super::raw::reg;
 use super::task::{Report, Unit, image, look};
-use super::vm::{Kind, Vm, VmError};
+use super::vm::{Kind, Vm};
 use crate::kvm::claims::Claims;
 
 /// Its memory: in a VM of its own, or beside that of the guest under test.

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd as _;
 
 use kvm_ioctls::VcpuFd;
 
-use super::vm::VmError;
+use super::error::VmError;
 
 /// KVM_CAP_ARM_EL2 (`include/uapi/linux/kvm.h`).
 pub(super) const CAP_ARM_EL2: u64 = 240;

@@ -14,23 +14,10 @@ use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 use vm_memory::{Address as _, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _};
 
 use super::alarm;
+use super::error::{VmError, failed};
 use super::gic::Gic;
 use super::raw::{self, reg};
 use crate::kvm::sme;
-
-/// Why there is no VM.
-#[derive(Debug, thiserror::Error)]
-#[error("{call}: {source}")]
-pub(super) struct VmError {
-    /// The call that failed.
-    pub(super) call: &'static str,
-    /// What the kernel says.
-    pub(super) source: io::Error,
-}
-
-pub(super) fn failed(call: &'static str) -> impl Fn(kvm_ioctls::Error) -> VmError {
-    move |error| VmError { call, source: error.into() }
-}
 
 /// What a VM is to be.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -8,9 +8,9 @@ use abi::job::JobHeader;
 use vm_memory::{Bytes as _, GuestAddress};
 
 use super::super::arrival::Arrivals;
+use super::super::error::VmError;
 use super::super::raw::reg;
 use super::super::sweep::Sweep;
-use super::super::vm::VmError;
 use super::Case;
 
 impl Case<'_> {

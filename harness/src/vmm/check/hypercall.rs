@@ -6,10 +6,11 @@ use arch::host::{CALL_HVC, CALL_SMC, CALLS};
 use kvm_bindings::{KVM_EXIT_HYPERCALL, KVM_EXIT_MMIO, KVM_HYPERCALL_EXIT_SMC};
 
 use super::super::case::Case;
+use super::super::error::VmError;
 use super::super::other::OtherGuest;
 use super::super::rival::Work;
 use super::super::task::Report;
-use super::super::vm::{VmError, forward_calls};
+use super::super::vm::forward_calls;
 use super::mmio::Left;
 use crate::kvm::complaint::Complaint;
 

@@ -5,8 +5,9 @@ use kvm_bindings::{KVM_ARM_VCPU_PSCI_0_2, KVM_ARM_VCPU_SVE, kvm_vcpu_init};
 use kvm_ioctls::Cap;
 
 use super::super::case::Case;
+use super::super::error::{VmError, failed};
 use super::super::raw::{self, IPA_40_BITS, reg};
-use super::super::vm::{Kind, Vm, VmError, failed};
+use super::super::vm::{Kind, Vm};
 use super::values::not_zero;
 use super::{Answer, answer, get, getting, set, setting, some};
 use crate::kvm::complaint::{self, Complaint};

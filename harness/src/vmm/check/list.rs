@@ -6,8 +6,9 @@ use abi::pattern::Owner;
 use kvm_ioctls::Cap;
 
 use super::super::case::Case;
+use super::super::error::VmError;
 use super::super::raw::{self, reg};
-use super::super::vm::{Kind, Vm, VmError};
+use super::super::vm::{Kind, Vm};
 use super::{Answer, get, getting, set, setting, some, unreadable};
 use crate::kvm::complaint::{self, Changed, Complaint};
 

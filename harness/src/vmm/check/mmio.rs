@@ -7,10 +7,10 @@ use std::os::fd::AsRawFd as _;
 
 use super::super::alarm;
 use super::super::case::Case;
+use super::super::error::{VmError, failed};
 use super::super::other::OtherGuest;
 use super::super::raw::reg;
 use super::super::task::Report;
-use super::super::vm::{VmError, failed};
 use crate::kvm::complaint::{self, Complaint};
 
 /// How a KVM_RUN ended.

@@ -8,10 +8,10 @@ use arch::host::SHARES;
 use kvm_bindings::KVM_EXIT_MMIO;
 
 use super::super::case::Case;
+use super::super::error::VmError;
 use super::super::other::OtherGuest;
 use super::super::rival::{self, Work};
 use super::super::task::Report;
-use super::super::vm::VmError;
 use super::host::names;
 use super::mmio::Left;
 use crate::kvm::complaint::Complaint;

@@ -4,8 +4,9 @@
 use kvm_bindings::{KVM_MP_STATE_STOPPED, kvm_mp_state};
 
 use super::super::case::Case;
+use super::super::error::{VmError, failed};
 use super::super::raw::reg;
-use super::super::vm::{Vm, VmError, failed};
+use super::super::vm::Vm;
 use super::getting;
 use crate::kvm::complaint::Complaint;
 

@@ -12,8 +12,8 @@ use vm_memory::{Bytes as _, GuestAddress};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use super::super::case::Case;
+use super::super::error::VmError;
 use super::super::raw::reg;
-use super::super::vm::VmError;
 use super::{get, getting, set, setting, some};
 use crate::kvm::complaint::{Changed, Complaint};
 
