@@ -38,7 +38,25 @@ pub(crate) extern "C" fn arrived(number: u64) -> ! {
     }
     let Some(place) = here() else { end::finish(Status::Unexpected) };
     let arrival = saved(place);
+    if is_trapped_next(place, &arrival) {
+        depart::wait_again(place, &arrival);
+    }
     conclude(place, arrival)
+}
+
+/// Whether a WFI completed that the program wants trapped. It may, before any trap: for an interrupt of the host's, say, that is
+/// pending just then ("Wait for Interrupt mechanism" in DDI0487; QEMU's `HELPER(wfi)` looks for work before it looks for a trap).
+/// A trap that never comes is the case's failure in the end.
+fn is_trapped_next(place: Place, arrival: &Arrival) -> bool {
+    /// Some thousand times what it takes.
+    const PATIENCE: u64 = 1000;
+    static AGAIN: AtomicU64 = AtomicU64::new(0);
+    let wanted_here = job::op(job::CURSOR.get()).is_none_or(|op| op.place == place as u8);
+    if arrival.vector != VECTOR_NONE || wanted_here || !depart::is_wait(place, arrival) {
+        AGAIN.store(0, Ordering::Relaxed);
+        return false;
+    }
+    AGAIN.fetch_add(1, Ordering::Relaxed) < PATIENCE
 }
 
 /// Goes on after a reset, at home. The general registers and SP are UNKNOWN after it: zero in the record.

@@ -6,6 +6,7 @@ use abi::doorbell;
 use abi::job::Status;
 use abi::op::{Auth, Go, GprImage, Idle, Op, Touch, flag};
 use abi::place::Place;
+use abi::record::Arrival;
 use arch::payload::stubs::{self, Departure, Generator, IMMEDIATES, Instruction, Level, SAVED, Slot};
 use arch::{read, write};
 
@@ -110,6 +111,35 @@ pub(crate) fn go(op: &Op, index: u64, place: Place) -> Result<(), Status> {
     }
     // SAFETY: `level` is that of this place; the addresses are a `GprImage`, a slot, a word of the header, a stack
     // pointer, an instruction and a doorbell register.
+    unsafe { stubs::depart(level, &departure) }
+}
+
+/// Whether what ended at this place was the WFI of its level.
+pub(crate) fn is_wait(place: Place, arrival: &Arrival) -> bool {
+    let wait = job::level(place).slot(Instruction::Wfi);
+    wait.is_some_and(|wait| [arrival.left_pc, arrival.target_pc].contains(&wait.pc))
+}
+
+/// Executes the WFI of this place's level once more, with the general registers as they are. Returns only if there is none.
+pub(crate) fn wait_again(place: Place, arrival: &Arrival) {
+    /// PSTATE.{N, Z, C, V}.
+    const NZCV: u64 = 0xf << 28;
+    let level = job::level(place);
+    let gpr = GprImage { x: arrival.x, nzcv: arrival.pstate & NZCV };
+    let Some(wait) = level.slot(Instruction::Wfi) else { return };
+    SAVED.window.store(0, Ordering::Relaxed);
+    let departure = Departure {
+        gpr: (&raw const gpr).expose_provenance() as u64,
+        slot: wait.slot,
+        sp_note: stack(place).left().address(),
+        sp_el0: 0,
+        elr: 0,
+        key: 0,
+        flip: 0,
+        window: 0,
+        live: 0,
+    };
+    // SAFETY: as in [`go`].
     unsafe { stubs::depart(level, &departure) }
 }
 
