@@ -85,8 +85,13 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         run.fate = Fate::Undisturbed;
     }
     let said = std::mem::take(&mut run.said);
-    if verdict.state == State::Fail && verdict.complaints.is_empty() {
-        verdict = verdict.with_complaints(said.complaints);
+    if matches!(verdict.state, State::Fail | State::Crash | State::Timeout) {
+        // Whatever else is wrong, what the monitor found and what its kernel said of itself are findings of their own.
+        let found = complaints(said.complaints, &said.kernel_log);
+        let new =
+            found.into_iter().filter(|new| !verdict.complaints.iter().any(|it| it.kind() == new.kind()));
+        let all = verdict.complaints.iter().cloned().chain(new).collect();
+        verdict = verdict.with_complaints(all);
     }
     let duration = begun.elapsed();
     let console = said.kernel_log + &run.machine.machine.take_console();
@@ -273,13 +278,11 @@ impl Run<'_> {
         let points = hyp.as_ref().map_or(0, |hyp| hyp.counters.sweep_points);
         match window::excess(&job.program, points).filter(|_| stepped) {
             Some(why) => Verdict::new(State::Error, why),
-            None if !self.said.complaints.is_empty() => {
-                Verdict::new(State::Fail, "").with_complaints(self.said.complaints.clone())
-            }
-            None if let Some(splat) = log::splat(&self.said.kernel_log) => {
-                Verdict::new(State::Fail, "").with_complaints(vec![Complaint::of_kernel(splat)])
-            }
             None => {
+                let complaints = complaints(self.said.complaints.clone(), &self.said.kernel_log);
+                if !complaints.is_empty() {
+                    return Verdict::new(State::Fail, "").with_complaints(complaints);
+                }
                 let verdict = verdict::clean(&job.program, job.sweep.is_some(), hyp.as_deref(), inner);
                 match &self.said.skipped {
                     // What was not looked at is not known to be right.
@@ -313,6 +316,11 @@ impl Run<'_> {
         }
         self.hyp = Some(hyp);
     }
+}
+
+/// What a monitor found, and what its kernel's log tells of a bug (rule P-26).
+fn complaints(found: Vec<Complaint>, kernel_log: &str) -> Vec<Complaint> {
+    found.into_iter().chain(log::splat(kernel_log).map(Complaint::of_kernel)).collect()
 }
 
 /// What one job led to.
