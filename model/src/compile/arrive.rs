@@ -76,7 +76,7 @@ impl Compiler<'_> {
         nzcv: Option<u64>,
         sp_el: bool,
     ) -> Result<(), CompileError> {
-        self.transition = Some(Transition { what, from: left.from, to });
+        self.transition = Some(Transition { what, from: left.from, to, stopped: left.stops });
         let arrival =
             Arrival { vector: VECTOR_NONE, x, sp: true, pstate: pstate_at(to, nzcv, sp_el), exception: None };
         self.place = to;
@@ -141,7 +141,7 @@ impl Compiler<'_> {
         left: Left,
         check: ExceptionCheck,
     ) -> Result<(), CompileError> {
-        self.transition = Some(Transition { what: cause_name(cause), from, to });
+        self.transition = Some(Transition { what: cause_name(cause), from, to, stopped: left.stops });
         let arrival = Arrival {
             vector: vector(cause, from, self.sp_el, to),
             x: left.x,
@@ -222,7 +222,7 @@ impl Compiler<'_> {
         self.tge_set = false;
         self.last_exception = None;
         self.place = self.home;
-        self.transition = Some(Transition { what: "reset", from, to: self.home });
+        self.transition = Some(Transition { what: "reset", from, to: self.home, stopped: false });
         let arrival = Arrival {
             vector: VECTOR_BOOT,
             x: [Address::ANY; 31],

@@ -133,6 +133,8 @@ pub struct Transition {
     pub from: Place,
     /// The place that is reached.
     pub to: Place,
+    /// The vCPU was stopped before the first instruction there.
+    pub stopped: bool,
 }
 
 /// What a record must hold.

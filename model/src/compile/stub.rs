@@ -33,6 +33,8 @@ pub(super) struct Left {
     pub(super) x: [Address; 31],
     /// PSTATE.NZCV, in bits 31:28.
     pub(super) nzcv: u64,
+    /// The vCPU is stopped where it arrives.
+    pub(super) stops: bool,
 }
 
 impl Compiler<'_> {
@@ -69,7 +71,7 @@ impl Compiler<'_> {
             (false, _) => 0,
         };
         self.emit_with_data(Code::Go, [go as u64, arg[0], arg[1], arg[2], 0], flags, data, data_len);
-        Ok(Left { op, from: self.place, x, nzcv: image.nzcv })
+        Ok(Left { op, from: self.place, x, nzcv: image.nzcv, stops })
     }
 
     /// Whether a window can hold this transition. A reset ends every window, and a wait has no points. WFI and WFE trap only if they would

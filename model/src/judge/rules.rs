@@ -49,6 +49,10 @@ pub(super) struct Seen {
 pub(super) fn broken(what: RegisterName, class: FailureClass, seen: Seen) -> Vec<&'static str> {
     let Seen { place, transition, .. } = seen;
     let mut rules = Vec::new();
+    let nested = nested(transition);
+    if nested.is_some() && transition.is_some_and(|transition| transition.stopped) && is_fp(what) {
+        rules.push("P-83");
+    }
     match class {
         FailureClass::Leaked { .. } => rules.push("P-12"),
         FailureClass::Truncated { .. } => rules.push("P-55"),
@@ -59,13 +63,6 @@ pub(super) fn broken(what: RegisterName, class: FailureClass, seen: Seen) -> Vec
     {
         rules.push("P-13");
     }
-    let up = transition.is_some_and(|step| step.to == Place::L1 && step.from != Place::L1);
-    let down = transition.is_some_and(|step| step.from == Place::L1 && step.to != Place::L1);
-    let nested = match (up, down) {
-        (true, _) => Some("P-80"),
-        (_, true) => Some("P-81"),
-        _ => None,
-    };
     match what {
         RegisterName::Z(_) | RegisterName::P(_) | RegisterName::Ffr => {
             rules.extend(nested);
@@ -100,6 +97,21 @@ pub(super) fn broken(what: RegisterName, class: FailureClass, seen: Seen) -> Vec
         RegisterName::Control(_) => rules.push("P-07"),
     }
     rules
+}
+
+/// The rule of a transition between L1 and its guest.
+fn nested(transition: Option<Transition>) -> Option<&'static str> {
+    match transition? {
+        Transition { from, to: Place::L1, .. } if from != Place::L1 => Some("P-80"),
+        Transition { from: Place::L1, to, .. } if to != Place::L1 => Some("P-81"),
+        _ => None,
+    }
+}
+
+/// Whether it is one of the registers that hold FP state.
+const fn is_fp(what: RegisterName) -> bool {
+    use RegisterName::{Ffr, Fpcr, Fpmr, Fpsr, P, V, Z};
+    matches!(what, Z(_) | P(_) | Ffr | V(_) | Fpsr | Fpcr | Fpmr)
 }
 
 /// The rules of an exception that came wrongly, did not come, or is described wrongly: those of the traps of FP and SVE
@@ -158,8 +170,26 @@ mod tests {
         let class = FailureClass::Misrouted;
         let came = Came::by(vector, u64::from(ec) << 26);
         let arrived = if vector >= 0x400 { Place::L1 } else { to };
-        let seen = Seen { place: to, transition: Some(Transition { what: cause, from, to }), came, arrived };
+        let seen = Seen {
+            place: to,
+            transition: Some(Transition { what: cause, from, to, stopped: false }),
+            came,
+            arrived,
+        };
         assert_eq!(broken(what, class, seen), expected, "{what} after {cause}");
+    }
+
+    #[test]
+    fn registers_have_the_rule_of_the_transition_and_of_a_stop_at_its_end() {
+        let broken = |from, to, stopped| {
+            let transition = Some(Transition { what: "eret", from, to, stopped });
+            let seen = Seen { place: to, transition, came: Came::Nothing, arrived: to };
+            broken(RegisterName::Fpsr, FailureClass::Zeroed, seen)
+        };
+        assert_eq!(broken(Place::L1, Place::L2, false), ["P-81", "P-01"]);
+        assert_eq!(broken(Place::L1, Place::L2, true), ["P-83", "P-81", "P-01"]);
+        assert_eq!(broken(Place::L2, Place::L1, true), ["P-83", "P-80", "P-01"]);
+        assert_eq!(broken(Place::G, Place::GEl0, true), ["P-01"]);
     }
 
     #[test]
