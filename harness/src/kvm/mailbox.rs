@@ -105,6 +105,8 @@ pub struct CaseText {
     pub skipped: Option<Skipped>,
     /// What was traced, if that was asked for.
     pub traced: Option<Traced>,
+    /// The host has little memory left, because of the VMs that it was left with: it is not for many more cases.
+    pub spent: bool,
 }
 
 /// Why a check could not be made.

@@ -34,6 +34,8 @@ pub(super) enum Fate {
     Lost,
     /// It ran out of time without having run for most of it: no verdict over the guest, and a machine to get rid of.
     Starved,
+    /// It ran the case, and has no room for many more.
+    Spent,
     /// It waits for the next job. What was to be done to the guest was not done in time, which may be otherwise another
     /// time.
     Undisturbed,
@@ -102,6 +104,7 @@ pub(super) fn run(shared: &Shared<'_>, case: &Case, job: &Job, machine: &mut Rea
         drop(run.machine.machine.take_console());
     }
     let Run { hyp, fate, .. } = run;
+    let fate = if fate == Fate::Reusable && said.spent { Fate::Spent } else { fate };
     let verdict = match log::splat(&console).filter(|_| shared.target.kvm().is_some()) {
         Some(splat) if lost && matches!(verdict.state, State::Crash | State::Timeout) => {
             let why = format!("the host kernel died: {splat}; {}", verdict.why);
@@ -209,6 +212,7 @@ impl Run<'_> {
             Err(error) => return Err(error.into()),
         };
         self.said.kernel_log.push_str(&outcome.said.kernel_log);
+        self.said.spent |= outcome.said.spent;
         let line =
             |op: usize| program.steps.get(usize::from(program.ops.get(op)?.step)).map(|note| note.line);
         let complaints = outcome.said.complaints.iter().cloned();

@@ -81,7 +81,7 @@ pub(super) fn work(shared: &Shared<'_>, progress: &Sender<Progress>) {
             Fate::Starved => true,
             // Where it is never done in time there is an end to it.
             Fate::Undisturbed => shared.repeats.fetch_add(1, Ordering::Relaxed) < limits::REPEATS,
-            Fate::Reusable | Fate::Lost => false,
+            Fate::Reusable | Fate::Lost | Fate::Spent => false,
         };
         let again = repeats && lock(&shared.queue).again(index, config);
         if !again && result.state == State::Timeout {
@@ -92,7 +92,7 @@ pub(super) fn work(shared: &Shared<'_>, progress: &Sender<Progress>) {
         }
         match fate {
             Fate::Reusable | Fate::Undisturbed => ready = Some(machine),
-            Fate::Lost | Fate::Starved => {
+            Fate::Lost | Fate::Starved | Fate::Spent => {
                 drop(machine);
                 joined = None;
                 lock(&shared.queue).leave(config);

@@ -26,6 +26,7 @@ use super::other::{self, OtherGuest};
 use super::rival::Rival;
 use super::task::Task;
 use super::trace::Tracer;
+use super::vm;
 use crate::kvm::claims::Claims;
 use crate::kvm::log::ASKS_KVM;
 use crate::kvm::mailbox::{self, CaseText, Greeting, Mail, Part, Reply, Request, TEXT_MAX, Traced};
@@ -182,7 +183,8 @@ impl<C: Channel> Agent<C> {
                 });
                 let Said { complaints, skipped } = said?;
                 let kernel_log = self.log.take();
-                Ok(serde_json::to_string(&CaseText { kernel_log, complaints, skipped, traced })?)
+                let spent = vm::left_little_memory();
+                Ok(serde_json::to_string(&CaseText { kernel_log, complaints, skipped, traced, spent })?)
             }
         }
     }

@@ -1,7 +1,9 @@
 //! VMs and vCPUs of the kinds that cases ask for.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, IntoRawFd as _};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use abi::doorbell;
 use kvm_bindings::{
@@ -44,6 +46,27 @@ pub(super) struct Kind {
     pub(super) calls: bool,
     /// The VM has a second vCPU, with the lengths of the first (rule P-57).
     pub(super) second: bool,
+}
+
+/// VMs that were left to the end of the host.
+static LEFT: AtomicU32 = AtomicU32::new(0);
+
+/// Whether those have left little of its memory: with pages of 64 KiB, each is megabytes of tables.
+pub(super) fn left_little_memory() -> bool {
+    /// Fewer are not the reason.
+    const MANY: u32 = 16;
+    /// A part of the memory that is little.
+    const PART: u64 = 8;
+    if LEFT.load(Ordering::Relaxed) < MANY {
+        return false;
+    }
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kilobytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let sizes = kilobytes("MemTotal:").zip(kilobytes("MemAvailable:"));
+    sizes.is_some_and(|(total, available)| available < total / PART)
 }
 
 /// A VM with a vCPU.
@@ -159,6 +182,7 @@ impl Vm {
     pub(super) fn retire(self, kind: Kind) {
         if kind.el2 {
             // Taking its shadow stages 2 down takes seconds on some kernels: it is left to the end of the host.
+            LEFT.fetch_add(1, Ordering::Relaxed);
             std::mem::forget(self);
         }
     }
