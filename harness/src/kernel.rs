@@ -52,9 +52,9 @@ impl Kernel {
     #[must_use]
     pub fn exact(&self, spec: &KernelSpec) -> String {
         let version = self.name.strip_prefix("Debian ").and_then(|rest| rest.split_whitespace().next());
-        match version {
-            Some(version) => format!("debian:{version}"),
-            None => spec.to_string(),
+        match (version, spec) {
+            (Some(version), KernelSpec::Debian(wanted)) => wanted.exactly(version).to_string(),
+            _ => spec.to_string(),
         }
     }
 }
