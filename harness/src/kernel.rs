@@ -267,7 +267,7 @@ fn from_mirror(
         return Ok(kernel);
     }
     say(&format!("fetching {name} from {}, about 20 to 40 MB", offer.from));
-    let contents = archive.fetch(&offer)?;
+    let contents = archive.fetch(&offer, say)?;
     let image = unpack::image(contents.vmlinuz)
         .map_err(|why| KernelError::Unusable { what: format!("the kernel in {}", offer.package), why })?;
     let (banner, release) = identity(&image, &format!("the kernel in {}", offer.package))?;
