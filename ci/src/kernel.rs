@@ -10,6 +10,7 @@ mod source;
 mod undo;
 
 use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -50,8 +51,9 @@ pub(crate) struct Options {
 pub(crate) fn run(project: &Project, options: &Options) -> anyhow::Result<()> {
     let all = revert::all(project)?;
     if options.list {
+        let mut out = io::stdout().lock();
         for revert in &all {
-            println!("{revert}");
+            writeln!(out, "{revert}")?;
         }
         return Ok(());
     }
@@ -87,7 +89,7 @@ pub(crate) fn run(project: &Project, options: &Options) -> anyhow::Result<()> {
         None => work.join("images").join(format!("{}.Image", file_name(options))),
     };
     copy(&image, &out)?;
-    println!("{}", out.display());
+    writeln!(io::stdout(), "{}", out.display())?;
     Ok(())
 }
 

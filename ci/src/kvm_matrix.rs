@@ -2,6 +2,7 @@
 
 mod page;
 mod row;
+mod whole;
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,7 +20,16 @@ const PAGE: &str = "docs/kvm-matrix.md";
 const LOGS: &str = "target/holdfast/kvm-matrix";
 
 /// Kernels and modes in the order of the page.
-const KERNELS: [&str; 5] = ["debian:6.1", "debian:6.12/oldest", "debian:6.12", "debian:7.2", "debian:7.3"];
+const KERNELS: [&str; 7] = [
+    "debian:6.1",
+    "debian:6.12/oldest",
+    "debian:6.12",
+    "debian:7.2",
+    "debian:7.3",
+    // PREEMPT_RT, and pages of 16 KiB.
+    "debian:7.3/rt",
+    "debian:7.3/16k",
+];
 const MODES: [&str; 4] = ["vhe", "nvhe", "protected", "nested"];
 
 /// What tells whether a kernel has guests with an EL2 at all: any scenario that needs one, and is quick.
@@ -49,18 +59,35 @@ pub(crate) struct Matrix {
     workers: Option<u16>,
 }
 
+impl Matrix {
+    /// Whether a row is to be run.
+    fn asks_for(&self, kernel: &str, mode: &str) -> bool {
+        !self.write_only
+            && self.kernels.iter().any(|one| one == kernel)
+            && self.modes.iter().any(|one| one == mode)
+    }
+}
+
 /// Runs the rows asked for and writes the page, of which every other row is as it was last run here.
 pub(crate) fn run(project: &Project, matrix: &Matrix) -> anyhow::Result<()> {
+    let path = project.root().join(PAGE);
+    let page = fs::read_to_string(&path).with_context(|| format!("cannot read {PAGE}"))?;
+    let on_page = page::rows(&page);
+    whole::is_kept(&on_page, |kernel, mode| {
+        matrix.asks_for(kernel, mode) || log(project, kernel, mode).exists()
+    })?;
     let mut kernels: Vec<&str> = KERNELS.to_vec();
-    kernels.extend(matrix.kernels.iter().map(String::as_str).filter(|kernel| !KERNELS.contains(kernel)));
+    let others = on_page.iter().map(|(kernel, _)| *kernel).chain(matrix.kernels.iter().map(String::as_str));
+    for kernel in others {
+        if !kernels.contains(&kernel) {
+            kernels.push(kernel);
+        }
+    }
     let mut rows = Vec::new();
     for kernel in kernels {
         for mode in MODES {
-            let asked_for = matrix.kernels.iter().any(|one| one == kernel)
-                && matrix.modes.iter().any(|one| one == mode)
-                && !matrix.write_only;
             let log = log(project, kernel, mode);
-            if asked_for {
+            if matrix.asks_for(kernel, mode) {
                 let _section = Section::new(format!("{kernel}, {mode}"));
                 run_row(project, matrix, kernel, mode, &log)?;
             }
@@ -70,8 +97,8 @@ pub(crate) fn run(project: &Project, matrix: &Matrix) -> anyhow::Result<()> {
             }
         }
     }
-    fs::write(project.root().join(PAGE), page::page(&rows))
-        .with_context(|| format!("cannot write {PAGE}"))?;
+    let suite = whole::suite(&rows)?;
+    fs::write(path, page::page(suite, &rows)).with_context(|| format!("cannot write {PAGE}"))?;
     let bad: Vec<String> = rows.iter().filter(|row| row.is_bad()).map(Row::name).collect();
     anyhow::ensure!(bad.is_empty(), "not conformant, and not known to be: {}", bad.join("; "));
     Ok(())

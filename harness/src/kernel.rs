@@ -52,9 +52,9 @@ impl Kernel {
     #[must_use]
     pub fn exact(&self, spec: &KernelSpec) -> String {
         let version = self.name.strip_prefix("Debian ").and_then(|rest| rest.split_whitespace().next());
-        match version {
-            Some(version) => format!("debian:{version}"),
-            None => spec.to_string(),
+        match (version, spec) {
+            (Some(version), KernelSpec::Debian(wanted)) => wanted.exactly(version).to_string(),
+            _ => spec.to_string(),
         }
     }
 }
@@ -267,7 +267,7 @@ fn from_mirror(
         return Ok(kernel);
     }
     say(&format!("fetching {name} from {}, about 20 to 40 MB", offer.from));
-    let contents = archive.fetch(&offer)?;
+    let contents = archive.fetch(&offer, say)?;
     let image = unpack::image(contents.vmlinuz)
         .map_err(|why| KernelError::Unusable { what: format!("the kernel in {}", offer.package), why })?;
     let (banner, release) = identity(&image, &format!("the kernel in {}", offer.package))?;

@@ -269,16 +269,6 @@ impl Settings {
     }
 }
 
-/// The QEMU of this machine, or one that was provisioned before: as [`find`] with the settings of the environment, and
-/// nothing is fetched.
-///
-/// # Errors
-///
-/// If there is none.
-pub fn present() -> Result<Qemu, FindError> {
-    find(&Settings { provision: false, ..Settings::from_env() }, &mut |_| ())
-}
-
 /// Finds a QEMU: 11.1 or later on PATH, else the private copy, else one that is provisioned now, else 10.0 or
 /// later on PATH. `say` is told of everything that takes time or that the user may want to know.
 ///

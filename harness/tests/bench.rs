@@ -1,18 +1,25 @@
 //! What `holdfast bench` counts is exact: the same on every run, and what the strategies promise.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[macro_use]
+mod trials;
+
 use std::sync::atomic::AtomicBool;
 
 use harness::bench::{Matrix, Row, measure};
-use harness::qemu;
+use trials::Missing;
+
+tests! {
+    counts_are_exact_and_elision_is_free,
+}
 
 /// Instructions that a round trip may take at depth 1, at any vector length.
 const ELIDE_MAX: u64 = 700;
 const PUT_LOAD_MAX: u64 = 1600;
 
-#[test]
-fn counts_are_exact_and_elision_is_free() {
-    let found = qemu::present().inspect_err(|error| eprintln!("skipped: {error}"));
-    let Ok(qemu) = found else { return };
+fn counts_are_exact_and_elision_is_free() -> Result<(), Missing> {
+    let qemu = trials::qemu()?;
     let matrix = Matrix { depths: vec![1, 2], vls: vec![128, 512], ..Matrix::default() };
     let rows = || measure(&qemu, &matrix, &AtomicBool::new(false), &mut |_| ()).unwrap();
     let first = rows();
@@ -41,4 +48,5 @@ fn counts_are_exact_and_elision_is_free() {
             assert_eq!(of(128).unwrap().instructions, of(512).unwrap().instructions);
         }
     }
+    Ok(())
 }

@@ -1,24 +1,30 @@
 //! Boots machines, where there is a QEMU, and runs the smallest jobs in them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[macro_use]
+mod trials;
+
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use abi::job::Status;
 use abi::place::Place;
 use harness::options::{Options, TargetKind};
+use harness::qemu::Qemu;
 use harness::qemu::machine::{JobEnd, Machine};
-use harness::qemu::{self, Qemu};
 use harness::target::{CaseEnd, Launch, Target, TargetConfig};
 use model::compile::{Program, compile_steps};
 use model::scenario::step::{GuestSpec, L1Mode};
+use trials::Missing;
+
+tests! {
+    bare_runs_jobs_at_el2,
+    bare_runs_jobs_at_el1,
+    the_reference_runs_jobs_of_every_guest,
+    the_reference_runs_itself,
+}
 
 const LONG: Duration = Duration::from_secs(60);
-
-/// The QEMU of this machine, or one that was provisioned before; nothing is fetched for a test.
-fn qemu() -> Option<Qemu> {
-    qemu::present().inspect_err(|error| eprintln!("skipped: {error}")).ok()
-}
 
 fn target(qemu: &Qemu, kind: TargetKind, depth: u32) -> Target {
     let options = Options { target: kind, depth, ..Options::default() };
@@ -58,8 +64,8 @@ const JOBS: u32 = 20;
 const DONE: CaseEnd = CaseEnd::Payload(Status::Done);
 
 #[track_caller]
-fn check(kind: TargetKind, depth: u32, l1: Option<L1Mode>, sve: bool) {
-    let Some(qemu) = qemu() else { return };
+fn check(kind: TargetKind, depth: u32, l1: Option<L1Mode>, sve: bool) -> Result<(), Missing> {
+    let qemu = trials::qemu()?;
     let target = target(&qemu, kind, depth);
     let guest = guest(l1, sve);
     let program = program(&target, &guest);
@@ -74,29 +80,26 @@ fn check(kind: TargetKind, depth: u32, l1: Option<L1Mode>, sve: bool) {
     }
     assert_ne!(run(&mut machine, &target, &guest, &wrong), DONE);
     assert_eq!(run(&mut machine, &target, &guest, &program), DONE);
+    Ok(())
 }
 
-#[test]
-fn bare_runs_jobs_at_el2() {
-    check(TargetKind::Bare, 1, Some(L1Mode::Vhe), true);
-    check(TargetKind::Bare, 1, Some(L1Mode::Nvhe), false);
+fn bare_runs_jobs_at_el2() -> Result<(), Missing> {
+    check(TargetKind::Bare, 1, Some(L1Mode::Vhe), true)?;
+    check(TargetKind::Bare, 1, Some(L1Mode::Nvhe), false)
 }
 
-#[test]
-fn bare_runs_jobs_at_el1() {
-    check(TargetKind::Bare, 1, None, true);
-    check(TargetKind::Bare, 1, None, false);
+fn bare_runs_jobs_at_el1() -> Result<(), Missing> {
+    check(TargetKind::Bare, 1, None, true)?;
+    check(TargetKind::Bare, 1, None, false)
 }
 
-#[test]
-fn the_reference_runs_jobs_of_every_guest() {
-    check(TargetKind::Reference, 1, Some(L1Mode::Vhe), true);
-    check(TargetKind::Reference, 1, Some(L1Mode::Nvhe), true);
-    check(TargetKind::Reference, 1, None, false);
+fn the_reference_runs_jobs_of_every_guest() -> Result<(), Missing> {
+    check(TargetKind::Reference, 1, Some(L1Mode::Vhe), true)?;
+    check(TargetKind::Reference, 1, Some(L1Mode::Nvhe), true)?;
+    check(TargetKind::Reference, 1, None, false)
 }
 
-#[test]
-fn the_reference_runs_itself() {
-    check(TargetKind::Reference, 2, Some(L1Mode::Vhe), true);
-    check(TargetKind::Reference, 2, None, true);
+fn the_reference_runs_itself() -> Result<(), Missing> {
+    check(TargetKind::Reference, 2, Some(L1Mode::Vhe), true)?;
+    check(TargetKind::Reference, 2, None, true)
 }

@@ -7,6 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod lab;
+#[macro_use]
+mod trials;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -24,7 +26,17 @@ use model::compile::{Expected, Item, Program};
 use model::judge::{Finding, Judgement, RegisterName, judge};
 use model::oracle::file::Effect;
 use model::scenario::{Case, parse};
+use trials::Missing;
 use zerocopy::FromBytes as _;
+
+tests! {
+    the_real_run_passes,
+    a_register_forgotten_in_a_fill_fails_the_case_and_is_named,
+    whatever_is_lost_in_the_records_is_found_and_named,
+    a_check_that_ignores_a_register_is_noticed,
+    an_oracle_that_forgets_a_fill_is_noticed,
+    a_check_that_ignores_lanes_or_flags_is_noticed,
+}
 
 const SCENARIO: &str = r#"
 title = "what each level leaves is what the next one finds"
@@ -67,8 +79,8 @@ struct Mutant {
     ring: Vec<u8>,
 }
 
-/// The evidence of a guest with SVE and of one without. `None` where there is no QEMU.
-static EVIDENCE: LazyLock<Option<Vec<Evidence>>> = LazyLock::new(|| lab::qemu().map(|qemu| collect(&qemu)));
+/// The evidence of a guest with SVE and of one without.
+static EVIDENCE: LazyLock<Result<Vec<Evidence>, Missing>> = LazyLock::new(|| Ok(collect(&trials::qemu()?)));
 
 /// Runs the scenario, right and with every forgetful payload.
 fn collect(qemu: &Qemu) -> Vec<Evidence> {
@@ -348,14 +360,12 @@ const fn bytes_per_vector_bit(register: RegisterName) -> Option<usize> {
 }
 
 /// Calls `check` for the evidence of each guest.
-fn for_each_guest(check: impl Fn(&Evidence)) {
-    for evidence in EVIDENCE.iter().flatten() {
-        check(evidence);
-    }
+fn for_each_guest(check: impl Fn(&Evidence)) -> Result<(), Missing> {
+    EVIDENCE.as_ref().map_err(Clone::clone)?.iter().for_each(check);
+    Ok(())
 }
 
-#[test]
-fn the_real_run_passes() {
+fn the_real_run_passes() -> Result<(), Missing> {
     for_each_guest(|evidence| {
         let judgement = evidence.checker()(&evidence.right);
         assert!(judgement.passed(), "{:?}", judgement.findings);
@@ -363,31 +373,28 @@ fn the_real_run_passes() {
         let vectors = if machine.features.sve { 32 + 16 + 1 } else { 32 };
         let status = 2 + usize::from(machine.features.fpmr);
         assert_eq!(evidence.registers.len(), vectors + status);
-    });
+    })
 }
 
-#[test]
-fn a_register_forgotten_in_a_fill_fails_the_case_and_is_named() {
+fn a_register_forgotten_in_a_fill_fails_the_case_and_is_named() -> Result<(), Missing> {
     for_each_guest(|evidence| {
         assert_eq!(evidence.forgotten.len(), FILLS * evidence.registers.len());
         for (mutant, state, findings) in &evidence.forgotten {
             assert_eq!(*state, State::Fail, "{}", mutant.what);
             assert_eq!(evidence.complaint(mutant, findings), None);
         }
-    });
+    })
 }
 
-#[test]
-fn whatever_is_lost_in_the_records_is_found_and_named() {
+fn whatever_is_lost_in_the_records_is_found_and_named() -> Result<(), Missing> {
     for_each_guest(|evidence| {
         let mutants = &evidence.in_records;
         assert!(mutants.len() > 10 * evidence.registers.len(), "{} mutants", mutants.len());
         assert_eq!(evidence.missed(mutants, evidence.checker()), [""; 0]);
-    });
+    })
 }
 
-#[test]
-fn a_check_that_ignores_a_register_is_noticed() {
+fn a_check_that_ignores_a_register_is_noticed() -> Result<(), Missing> {
     for_each_guest(|evidence| {
         for (bit, register) in &evidence.registers {
             let mut program = evidence.program.as_ref().clone();
@@ -410,11 +417,10 @@ fn a_check_that_ignores_a_register_is_noticed() {
             let missed = evidence.missed(own.iter().copied(), weak);
             assert_eq!(missed.len(), own.len(), "{register}: not all of {missed:?}");
         }
-    });
+    })
 }
 
-#[test]
-fn an_oracle_that_forgets_a_fill_is_noticed() {
+fn an_oracle_that_forgets_a_fill_is_noticed() -> Result<(), Missing> {
     for_each_guest(|evidence| {
         for (bit, register) in &evidence.registers {
             let mut program = evidence.program.as_ref().clone();
@@ -426,12 +432,11 @@ fn an_oracle_that_forgets_a_fill_is_noticed() {
             let judgement = judge(&program, &evidence.right).unwrap();
             assert!(judgement.findings.iter().any(|finding| finding.what == *register), "{register}");
         }
-    });
+    })
 }
 
 /// Each mutant is found, says a test above: so a check that does not look where one differs would be noticed.
-#[test]
-fn a_check_that_ignores_lanes_or_flags_is_noticed() {
+fn a_check_that_ignores_lanes_or_flags_is_noticed() -> Result<(), Missing> {
     for_each_guest(|evidence| {
         for (_, register) in &evidence.registers {
             let own: Vec<&Mutant> =
@@ -448,7 +453,7 @@ fn a_check_that_ignores_lanes_or_flags_is_noticed() {
                 assert!(missed.is_some(), "no mutant is for a check that ignores {what} of {register}");
             }
         }
-    });
+    })
 }
 
 /// What a check may not look at in one register of each dump: in words, and as bits of bytes of the ring.

@@ -7,6 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod lab;
+#[macro_use]
+mod trials;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -22,17 +24,18 @@ use lab::Lab;
 use model::compile::{Program, compile_steps};
 use model::judge::judge;
 use model::scenario::Case;
+use trials::Missing;
 
 /// Runs a case under each strategy, in one machine, and compares each trace with its golden.
 #[track_caller]
-fn check(name: &str, case: &str) {
-    let Some(qemu) = lab::qemu() else { return };
+fn check(name: &str, case: &str) -> Result<(), Missing> {
+    let qemu = trials::qemu()?;
     let cases = Suite::embedded().unwrap().cases();
     let case = cases.iter().find(|known| known.name == case).unwrap_or_else(|| panic!("no case {case}"));
     if let Work::Settled(result) = lab::planned(case, &lab::target(&qemu, Strategy::default()))
         && matches!(result.state, State::Skip(_))
     {
-        return eprintln!("skipped: {}", result.why);
+        return Err(anyhow::Error::msg(result.why).into());
     }
     let mut lab = None;
     for restore in Restore::ALL {
@@ -44,6 +47,7 @@ fn check(name: &str, case: &str) {
             golden(&format!("{name}@{}-{}", restore.name(), nested.name()), &text);
         }
     }
+    Ok(())
 }
 
 fn golden(name: &str, text: &str) {
@@ -128,12 +132,12 @@ fn counts(counters: &Counters) -> [(&'static str, u64); 11] {
 
 /// A test for each scenario, which is the name of its goldens.
 macro_rules! goldens {
-    ($($name:ident: $case:literal,)*) => {$(
-        #[test]
-        fn $name() {
-            check(stringify!($name), $case);
-        }
-    )*};
+    ($($name:ident: $case:literal,)*) => {
+        $(fn $name() -> Result<(), Missing> {
+            check(stringify!($name), $case)
+        })*
+        tests! { $($name,)* }
+    };
 }
 
 goldens! {

@@ -2,9 +2,11 @@
 //! with an EL2 of their own alike. One of them is made to fail, for what the kernel's trace tells of it. A host that dies
 //! is replaced by a copy of it as it was saved.
 //!
-//! Where no kernel can be had, because nothing may be fetched or there is no network, this says so and checks nothing.
+//! Where no kernel can be had, because nothing may be fetched or there is no network, both tests are ignored and say so.
 
 mod machines;
+#[macro_use]
+mod trials;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,7 +16,7 @@ use harness::events::KernelTrace;
 use harness::kernel::{self, KernelError, KernelSpec};
 use harness::kvm::boot::{Host, KvmMode};
 use harness::options::{Options, TargetKind};
-use harness::qemu::{self, Qemu};
+use harness::qemu::Qemu;
 use harness::result::{CaseResult, Progress, State};
 use harness::runner::{self, Plan, Planned, Runner, Sweeping, Work, plan};
 use harness::suite::{Suite, select};
@@ -23,6 +25,12 @@ use machines::{alone, machines};
 use model::machine::Doorbell;
 use model::scenario::Case;
 use rustix::process::{Signal, kill_process};
+use trials::Missing;
+
+tests! {
+    a_real_kernel_passes,
+    a_killed_host_goes_on_where_it_was_saved,
+}
 
 const KERNEL: &str = "debian:7.2";
 /// Cases of every kind: exits of a plain guest, of L1 and of L2, traps, lengths, disturbances, a move, a sweep.
@@ -77,14 +85,13 @@ struct Booted {
 }
 
 /// Boots the kernel, if one can be had.
-fn boot(mode: KvmMode, doorbell: Doorbell) -> Option<Booted> {
-    let qemu = qemu::find(&qemu::Settings::from_env(), &mut |text| eprintln!("{text}")).expect("a QEMU");
+fn boot(mode: KvmMode, doorbell: Doorbell) -> Result<Booted, Missing> {
+    let qemu = trials::qemu()?;
     let spec: KernelSpec = KERNEL.parse().expect("a kernel's name");
     let kernel = match kernel::find(&spec, &kernel::Settings::from_env(), &mut |text| eprintln!("{text}")) {
         Ok(kernel) => kernel,
         Err(error @ (KernelError::Off { .. } | KernelError::Debian(_) | KernelError::NoMatch { .. })) => {
-            eprintln!("SKIP: no kernel to boot: {error}");
-            return None;
+            return Err(anyhow::Error::new(error).context("no kernel to boot").into());
         }
         Err(error) => panic!("{error}"),
     };
@@ -93,7 +100,7 @@ fn boot(mode: KvmMode, doorbell: Doorbell) -> Option<Booted> {
     let target = Target::new(TargetConfig::new(&options), qemu.version()).expect("a target");
     let machine = runner::ask(&target, &qemu, &AtomicBool::new(false))
         .unwrap_or_else(|error| panic!("{error}\n{}", error.console()));
-    Some(Booted { qemu, target, machine })
+    Ok(Booted { qemu, target, machine })
 }
 
 /// Runs cases, prepared by `prepare`, with `during` called after each. What did not pass and was not skipped comes with its
@@ -130,10 +137,9 @@ fn cases(filters: &[&str]) -> Vec<Arc<Case>> {
     select(&Suite::embedded().expect("the suite").cases(), &filters)
 }
 
-#[test]
-fn a_real_kernel_passes() {
+fn a_real_kernel_passes() -> Result<(), Missing> {
     let _alone = alone();
-    let Some(booted) = boot(KvmMode::Nested, Doorbell::Mmio) else { return };
+    let booted = boot(KvmMode::Nested, Doorbell::Mmio)?;
     let cases = cases(&FILTERS);
     let nested: usize = cases.iter().filter(|case| case.guest.l1.is_some()).count();
     let (_, results, bad) = run(booted, &cases, Options::default().workers, tamper, |_| ());
@@ -142,13 +148,13 @@ fn a_real_kernel_passes() {
     let passed = results.iter().filter(|result| result.state == State::Pass).count();
     assert!(passed >= CASES, "only {passed} cases passed");
     assert!(nested >= CASES / 2, "only {nested} cases have an EL2");
+    Ok(())
 }
 
 /// In VHE mode, where the host's clock has to be brought back. The guest rings by calls.
-#[test]
-fn a_killed_host_goes_on_where_it_was_saved() {
+fn a_killed_host_goes_on_where_it_was_saved() -> Result<(), Missing> {
     let _alone = alone();
-    let Some(booted) = boot(KvmMode::Vhe, Doorbell::Smc) else { return };
+    let booted = boot(KvmMode::Vhe, Doorbell::Smc)?;
     let cases = cases(&["preserve::v_over_disturb", "preserve::moved", "reset::state_is_gone"]);
     let mut killed = 0;
     let (runner, results, bad) = run(
@@ -169,4 +175,5 @@ fn a_killed_host_goes_on_where_it_was_saved() {
     assert!(bad.len() == KILLS && bad.iter().all(|bad| bad.contains(why)), "{}", bad.join("\n"));
     assert_eq!(results.len(), cases.len());
     assert_eq!(runner.target().kvm().and_then(Kvm::no_snapshots), None, "no machine had to boot");
+    Ok(())
 }

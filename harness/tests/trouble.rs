@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod machines;
+#[macro_use]
+mod trials;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,6 +23,15 @@ use harness::runner::{Plan, Planned, Ran, Runner, Sweeping, Work, plan};
 use harness::target::{Target, TargetConfig};
 use machines::{alone, machines};
 use rustix::process::{Signal, kill_process};
+use trials::Missing;
+
+tests! {
+    a_killed_machine_costs_one_case_and_leaves_no_process,
+    a_machine_that_stands_still_costs_no_case,
+    a_guest_that_waits_for_ever_is_late_every_time,
+    a_stopped_run_ends_soon_and_names_what_it_missed,
+    a_program_that_is_no_qemu_makes_every_case_a_miss,
+}
 
 const SCENARIO: &str = r#"
 title = "registers hold what was written"
@@ -78,11 +89,6 @@ fn counts(results: &[CaseResult]) -> BTreeMap<String, usize> {
     counts
 }
 
-/// The QEMU of this machine, if it has one; nothing is fetched for a test.
-fn real() -> Option<Qemu> {
-    qemu::present().inspect_err(|error| eprintln!("skipped: {error}")).ok()
-}
-
 /// Sends a signal to the machine as soon as the first case has ended.
 fn signal_once(signal: Signal) -> impl FnMut(&Progress, &AtomicBool) {
     let mut sent = false;
@@ -96,32 +102,31 @@ fn signal_once(signal: Signal) -> impl FnMut(&Progress, &AtomicBool) {
     }
 }
 
-#[test]
-fn a_killed_machine_costs_one_case_and_leaves_no_process() {
+fn a_killed_machine_costs_one_case_and_leaves_no_process() -> Result<(), Missing> {
     let _alone = alone();
-    let Some(qemu) = real() else { return };
+    let qemu = trials::qemu()?;
     let (ran, results) = run(qemu, None, signal_once(Signal::KILL));
     let counts = counts(&results);
     assert_eq!((counts["PASS"], ran.machines), (19, 2), "{counts:?}");
     let error = results.iter().find(|result| result.state == State::Error).unwrap();
     assert_eq!(error.why, "QEMU was killed from outside by signal 9 while the case ran");
     assert!(machines().is_empty());
+    Ok(())
 }
 
-#[test]
-fn a_machine_that_stands_still_costs_no_case() {
+fn a_machine_that_stands_still_costs_no_case() -> Result<(), Missing> {
     let _alone = alone();
-    let Some(qemu) = real() else { return };
+    let qemu = trials::qemu()?;
     let (ran, results) = run(qemu, Some(Duration::from_millis(20)), signal_once(Signal::STOP));
     let counts = counts(&results);
     assert_eq!((counts["PASS"], ran.machines), (20, 2), "{counts:?}");
     assert!(machines().is_empty());
+    Ok(())
 }
 
-#[test]
-fn a_guest_that_waits_for_ever_is_late_every_time() {
+fn a_guest_that_waits_for_ever_is_late_every_time() -> Result<(), Missing> {
     let _alone = alone();
-    let Some(qemu) = real() else { return };
+    let qemu = trials::qemu()?;
     let steps = "title = \"waits\"\nrules = [\"P-01\"]\nsteps = \"\"\"\nG  undef\nG  eret skip\n\"\"\"\n";
     let scenario = model::scenario::parse("test::waits", "test/waits.toml", steps).unwrap();
     let options = Options { target: TargetKind::Bare, ..Options::default() };
@@ -144,12 +149,12 @@ fn a_guest_that_waits_for_ever_is_late_every_time() {
     );
     assert_eq!(results, [(State::Timeout, "the machine did not answer in time".to_owned())]);
     assert_eq!(ran.machines, 1 + limits::STALLS);
+    Ok(())
 }
 
-#[test]
-fn a_stopped_run_ends_soon_and_names_what_it_missed() {
+fn a_stopped_run_ends_soon_and_names_what_it_missed() -> Result<(), Missing> {
     let _alone = alone();
-    let Some(qemu) = real() else { return };
+    let qemu = trials::qemu()?;
     let mut stopped = None;
     let (ran, results) = run(qemu, None, |progress, stop| {
         if matches!(progress, Progress::Started { .. }) && stopped.is_none() {
@@ -162,9 +167,9 @@ fn a_stopped_run_ends_soon_and_names_what_it_missed() {
     let missed = results.iter().filter(|result| result.state == State::Miss).count();
     assert!(missed > 0, "{:?}", counts(&results));
     assert!(machines().is_empty());
+    Ok(())
 }
 
-#[test]
 fn a_program_that_is_no_qemu_makes_every_case_a_miss() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::row::{Case, Counts, Outcome, Row};
+use super::row::{Case, Counts, Outcome, Row, Suite};
 
-const HEAD: &str = "\
-# Holdfast on the KVM of real kernels
+const TITLE: &str = "# Holdfast on the KVM of real kernels\n";
 
+const HEAD: &str = "
 Written by `cargo ci kvm-matrix`, which boots each kernel under QEMU TCG and runs the whole suite on its KVM. *fail* counts \
 every verdict that is neither good nor expected: FAIL, CRASH, TIMEOUT, XPASS, FLAKY and ERROR. *xfail* are failures that an \
 entry of [suites/expect/](../suites/expect/) names with its cause; each is listed below the table. What is skipped, a kernel or \
@@ -19,9 +19,13 @@ its CPU has not got, or (modes but nested) it needs a guest with an EL2.
 /// Cases of one cause that are named: where there are more, a whole mode fails.
 const NAMES: usize = 60;
 
-/// The page of these rows.
-pub(super) fn page(rows: &[Row]) -> String {
-    let mut page = HEAD.to_owned();
+/// The page of these rows, all of one suite with so many cases.
+pub(super) fn page(suite: Option<(&Suite, usize)>, rows: &[Row]) -> String {
+    let mut page = TITLE.to_owned();
+    if let Some((suite, cases)) = suite {
+        let _ = writeln!(page, "\nEvery row: {cases} cases, {suite}.");
+    }
+    page.push_str(HEAD);
     for row in rows {
         let Row { kernel, mode, kvm, release, qemu, .. } = row;
         let numbers = match &row.outcome {
@@ -43,6 +47,16 @@ pub(super) fn page(rows: &[Row]) -> String {
         }
     }
     page
+}
+
+/// The rows that a page has: kernel and mode.
+pub(super) fn rows(page: &str) -> Vec<(&str, &str)> {
+    fn cells(line: &str) -> Option<(&str, &str)> {
+        let mut cells = line.strip_prefix("| ")?.split(" | ");
+        Some((cells.next()?, cells.next()?))
+    }
+    // The first two are the head and the line below it.
+    page.lines().filter_map(cells).skip(2).collect()
 }
 
 /// The cases that did not pass, by state and explanation, what nobody expects first.
@@ -82,8 +96,9 @@ mod tests {
     #[test]
     fn every_failure_stands_below_the_table() {
         let row = Row::read("debian:7.2", "nested", LOG).unwrap();
-        let page = page(&[row]);
+        let page = page(Some((&row.suite, 4)), std::slice::from_ref(&row));
         for expected in [
+            "kernels\n\nEvery row: 4 cases, Holdfast 0.1.0 (94b0e62).\n\nWritten",
             "| debian:7.2 | nested | 1 | 1 | 1 | 1 | 2 s | VHE+NV | 7.2.13 | 11.1.3 |\n",
             "$ cargo holdfast run --target kvm-qemu --kernel debian:7.2.13-1 --kvm-mode nested --timeout-scale 20\n",
             "**crash**, 1 case: an arrival; vector is 0x200, expected 0x400\n\n- `a::b[c=3]`\n",
@@ -92,5 +107,14 @@ mod tests {
             assert!(page.contains(expected), "{page}");
         }
         assert!(page.find("**crash**") < page.find("**xfail**"));
+    }
+
+    #[test]
+    fn a_page_has_the_rows_that_it_was_made_of() {
+        let read = |kernel: &str, mode: &str| Row::read(kernel, mode, LOG).unwrap();
+        let rows = [read("debian:7.3/16k", "vhe"), read("debian:7.2", "nested")];
+        let page = page(None, &rows);
+        assert_eq!(super::rows(&page), [("debian:7.3/16k", "vhe"), ("debian:7.2", "nested")]);
+        assert!(super::rows("").is_empty());
     }
 }

@@ -1,5 +1,7 @@
 //! One row: what the event log of a run says.
 
+use std::fmt;
+
 use anyhow::Context as _;
 use serde_json::Value;
 
@@ -18,7 +20,19 @@ pub(super) struct Row {
     pub(super) kvm: String,
     /// QEMU's version.
     pub(super) qemu: String,
+    /// What ran the cases.
+    pub(super) suite: Suite,
+    /// When it began, in UTC: what is later compares greater.
+    pub(super) started: String,
     pub(super) outcome: Outcome,
+}
+
+/// The Holdfast of a run.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Suite {
+    pub(super) version: String,
+    /// What `git describe` said of its sources; empty if they were no checkout.
+    pub(super) commit: String,
 }
 
 /// What a row came to.
@@ -52,6 +66,20 @@ pub(super) struct Case {
     /// Why: of an expected failure, the reason that its expectation gives.
     pub(super) why: String,
     pub(super) url: Option<String>,
+}
+
+impl Counts {
+    /// All the cases.
+    pub(super) const fn all(self) -> usize {
+        self.pass + self.xfail + self.skip + self.fail
+    }
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, commit } = self;
+        write!(f, "Holdfast {version} ({})", if commit.is_empty() { "no commit" } else { commit })
+    }
 }
 
 impl Row {
@@ -92,19 +120,23 @@ impl Row {
             }
         }
         let wall_s = wall_s.context("the run ended early: its log has no summary")?;
-        let ran = counts.pass + counts.xfail + counts.fail;
         let outcome = match lacks.filter(|_| mode == "nested") {
-            Some(why) if ran == 0 => Outcome::Lacks(why),
+            Some(why) if counts.all() == counts.skip => Outcome::Lacks(why),
             _ => Outcome::Ran { counts, wall_s, cases },
         };
         let qemu = text(&environment["emulator"]["version"]);
         Ok(Self {
             kernel: kernel.to_owned(),
             mode: mode.to_owned(),
-            exact: exact(kernel, &text(&under_test["name"])),
+            exact: exact(&under_test["options"]).unwrap_or(kernel).to_owned(),
             release: text(&under_test["release"]),
             kvm: text(&under_test["kvm"]),
             qemu: qemu.strip_prefix("QEMU emulator version ").unwrap_or(&qemu).to_owned(),
+            suite: Suite {
+                version: text(&environment["suite_version"]),
+                commit: text(&environment["suite_commit"]),
+            },
+            started: text(&environment["started"]),
             outcome,
         })
     }
@@ -161,16 +193,15 @@ fn case(state: &str, line: &Value) -> Case {
 }
 
 /// The kernel by its package's version, which `debian:7.2` has only for a while.
-fn exact(kernel: &str, name: &str) -> String {
-    let version = name.strip_prefix("Debian ").and_then(|rest| rest.split_whitespace().next());
-    version.map_or_else(|| kernel.to_owned(), |version| format!("debian:{version}"))
+fn exact(options: &Value) -> Option<&str> {
+    options.as_array()?.iter().find(|option| option[0] == "kernel")?[1].as_str()
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
 
-    pub(in super::super) const LOG: &str = r#"{"type":"environment","kernel":{"name":"Debian 7.2.13-1 (linux-image)","release":"7.2.13","kvm":"VHE+NV"},"emulator":{"version":"QEMU emulator version 11.1.3"}}
+    pub(in super::super) const LOG: &str = r#"{"type":"environment","suite_version":"0.1.0","suite_commit":"94b0e62","started":"2026-11-21T12:00:00Z","kernel":{"release":"7.2.13","kvm":"VHE+NV","options":[["kernel","debian:7.2.13-1"],["kvm-mode","nested"]]},"emulator":{"version":"QEMU emulator version 11.1.3"}}
 {"type":"case","name":"a::b[c=1]","state":"pass","code":null,"why":"","expectation":null,"findings":[]}
 {"type":"case","name":"a::b[c=2]","state":"xfail","code":null,"why":"","expectation":{"reason":"KVM\nforgets","url":"https://example.org/1"},"findings":[]}
 {"type":"case","name":"a::b[c=3]","state":"crash","code":null,"why":"an arrival","expectation":null,"findings":[{"what":"vector","expected":["0x400"],"actual":"0x200"}]}
@@ -182,6 +213,7 @@ pub(super) mod tests {
     #[test]
     fn a_log_becomes_a_row() {
         let row = Row::read("debian:7.2", "nested", LOG).unwrap();
+        assert_eq!(row.suite.to_string(), "Holdfast 0.1.0 (94b0e62)");
         assert_eq!((row.exact.as_str(), row.qemu.as_str()), ("debian:7.2.13-1", "11.1.3"));
         let Outcome::Ran { counts, cases, .. } = &row.outcome else { panic!("{row:?}") };
         assert_eq!(*counts, Counts { pass: 1, xfail: 1, skip: 1, fail: 1 });

@@ -16,6 +16,13 @@ const SUITES: [&str; 7] =
 /// And of the security archive, which lies beside it.
 const SECURITY: [&str; 2] = ["bookworm-security", "trixie-security"];
 
+/// What else comes with a kernel that has a package of its own, in `linux-NAME-RELEASE`, and what is lost without it. The
+/// archive keeps a kernel for longer than these.
+const PARTS: [(&str, &str); 2] = [
+    ("base", "this kernel's configuration is not known, and reports have no hash of it"),
+    ("modules", "this kernel comes without ESP and AES-GCM, and cases that need host-simd are skipped"),
+];
+
 /// A mirror whose lists were fetched.
 pub(super) struct Archive {
     apt: Apt,
@@ -76,16 +83,17 @@ impl Archive {
     }
 
     /// Fetches and unpacks an offer.
-    pub(super) fn fetch(&self, offer: &Offer) -> Result<Contents, KernelError> {
+    pub(super) fn fetch(&self, offer: &Offer, say: &mut dyn FnMut(&str)) -> Result<Contents, KernelError> {
         let root = self.root.join("root");
         fs::create_dir(&root).map_err(|source| failed("create", &root, source))?;
         debian::unpack(&self.apt.download(&offer.package, &offer.version)?, &root)?;
         if !offer.kind.image {
-            // The configuration, and the modules: without them the kernel is nearly as good.
-            for what in ["base", "modules"] {
-                let name = format!("linux-{what}-{}", offer.kind.release);
-                if let Ok(package) = self.apt.download(&name, &offer.version) {
-                    debian::unpack(&package, &root)?;
+            for (part, without) in PARTS {
+                let package = format!("linux-{part}-{}", offer.kind.release);
+                if self.has(&package, &offer.version)? {
+                    debian::unpack(&self.apt.download(&package, &offer.version)?, &root)?;
+                } else {
+                    say(&format!("the archive has no {package} {} any more: {without}", offer.version));
                 }
             }
         }
@@ -100,6 +108,12 @@ impl Archive {
         let vmlinuz = read(&vmlinuz, unpack::LIMIT).map_err(|source| failed("read", &vmlinuz, source))?;
         let config = find(&root, "config").and_then(|config| read(&config, unpack::LIMIT).ok());
         Ok(Contents { vmlinuz, config, modules: modules::archive(&root) })
+    }
+
+    /// Whether the lists have this version of a package.
+    fn has(&self, package: &str, version: &str) -> Result<bool, DebianError> {
+        let lines = self.apt.ask("apt-cache", &["madison", package])?;
+        Ok(lines.lines().any(|line| line.split('|').nth(1).is_some_and(|field| field.trim() == version)))
     }
 }
 

@@ -125,6 +125,11 @@ impl Wanted {
         }
     }
 
+    /// The same flavor, of this version and no other.
+    pub(super) fn exactly(&self, version: &str) -> Self {
+        Self { version: version.to_owned(), flavor: self.flavor, oldest: false }
+    }
+
     /// Whether a package of this version will do: its whole version, or the beginning of the upstream version by
     /// whole components, where 7.3 is also the beginning of 7.3~rc7.
     pub(super) fn matches(&self, version: &str) -> bool {
@@ -193,6 +198,13 @@ mod tests {
             let error = bad.parse::<KernelSpec>().unwrap_err();
             assert!(error.to_string().contains("debian:7.2"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_exact_name_keeps_the_flavor() {
+        let exactly = |name: &str| wanted(name).exactly("7.3.4-1~bpo13+1").to_string();
+        assert_eq!(exactly("debian:7.3/16k"), "debian:7.3.4-1~bpo13+1/16k");
+        assert_eq!(exactly("debian:7.3/oldest"), "debian:7.3.4-1~bpo13+1");
     }
 
     #[test]

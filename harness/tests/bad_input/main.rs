@@ -11,6 +11,9 @@ mod logs;
 mod rings;
 mod runs;
 mod scenarios;
+#[macro_use]
+#[path = "../trials/mod.rs"]
+mod trials;
 
 use std::process::{Command, Output};
 
@@ -18,10 +21,35 @@ use abi::doorbell::Sweep;
 use camino::{Utf8Path, Utf8PathBuf};
 use harness::options::{Options, TargetKind};
 use harness::qemu::machine::Machine;
-use harness::qemu::{self, Qemu, Version};
+use harness::qemu::{Qemu, Version};
 use harness::target::{Target, TargetConfig};
 use model::scenario::step::GuestSpec;
 use tempfile::TempDir;
+
+tests! {
+    images::a_cut_image_is_refused_or_used,
+    images::a_flipped_image_is_refused_or_used,
+    jobs::a_job_that_makes_no_sense_is_refused_and_the_machine_goes_on,
+    jobs::records_that_do_not_fit_make_the_run_void,
+    jobs::lies_in_guest_memory_are_found,
+    jobs::garbage_in_guest_memory_never_panics,
+    logs::a_log_cut_behind_its_first_line_is_void,
+    logs::every_format_of_a_cut_log_says_that_it_is_void,
+    logs::what_is_no_log_is_refused,
+    logs::a_summary_that_contradicts_its_cases_is_refused,
+    logs::no_flipped_bit_makes_a_failed_run_pass,
+    rings::a_cut_ring_never_passes,
+    rings::a_ring_that_goes_on_never_passes,
+    rings::a_flipped_bit_passes_only_where_nothing_is_checked,
+    rings::garbage_never_passes,
+    runs::a_log_that_cannot_grow_makes_the_run_void,
+    runs::a_report_that_cannot_be_written_makes_the_run_void,
+    runs::a_run_folder_that_cannot_be_made_starts_nothing,
+    runs::a_killed_run_leaves_no_machine_and_a_void_log,
+    scenarios::files_that_are_no_scenarios_are_told_with_the_place,
+    scenarios::a_step_that_makes_no_sense_is_told_with_the_place,
+    scenarios::what_is_no_file_is_told_as_such,
+}
 
 /// The command, with nothing fetched.
 fn holdfast(args: &[&str]) -> Output {
@@ -43,11 +71,6 @@ fn folder() -> (TempDir, Utf8PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = Utf8Path::from_path(folder.path()).unwrap().to_owned();
     (folder, path)
-}
-
-/// The QEMU of this machine, if it has one; nothing is fetched for a test.
-fn qemu() -> Option<Qemu> {
-    qemu::present().inspect_err(|error| eprintln!("skipped: {error}")).ok()
 }
 
 fn target(kind: TargetKind, version: Version) -> Target {

@@ -8,7 +8,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit, test_kill_process};
 use tempfile::TempDir;
 
-use super::{ended, folder, holdfast, qemu};
+use super::trials::{self, Missing};
+use super::{ended, folder, holdfast};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -22,9 +23,9 @@ struct Run {
 }
 
 impl Run {
-    /// Starts one, and waits for its first results. `None` where there is no QEMU.
-    fn start() -> Option<Self> {
-        qemu()?;
+    /// Starts one, and waits for its first results.
+    fn start() -> Result<Self, Missing> {
+        trials::qemu()?;
         let (folder, path) = folder();
         let out = path.join("run");
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
@@ -37,7 +38,7 @@ impl Run {
         wait_for("results", || passed() > 20);
         let machines = children(pid);
         assert!(!machines.is_empty());
-        Some(Self { process, pid, machines, events, _folder: folder })
+        Ok(Self { process, pid, machines, events, _folder: folder })
     }
 }
 
@@ -76,9 +77,8 @@ fn is_void(events: &Utf8Path) {
     assert!(stdout.contains("void: ended early"), "{stdout}");
 }
 
-#[test]
-fn a_log_that_cannot_grow_makes_the_run_void() {
-    let Some(run) = Run::start() else { return };
+pub fn a_log_that_cannot_grow_makes_the_run_void() -> Result<(), Missing> {
+    let run = Run::start()?;
     // From here on no file grows beyond this: a full disk, as far as the process can tell.
     let limit = fs::metadata(&run.events).unwrap().len() + 3000;
     let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
@@ -91,13 +91,11 @@ fn a_log_that_cannot_grow_makes_the_run_void() {
     let log = fs::read(&run.events).unwrap();
     assert_ne!(log.last(), Some(&b'\n'), "the last line is whole");
     is_void(&run.events);
+    Ok(())
 }
 
-#[test]
-fn a_report_that_cannot_be_written_makes_the_run_void() {
-    if qemu().is_none() {
-        return;
-    }
+pub fn a_report_that_cannot_be_written_makes_the_run_void() -> Result<(), Missing> {
+    trials::qemu()?;
     let (_folder, path) = folder();
     let out = path.join("run");
     let args = ["run", "--no-provision", "--out", out.as_str(), "--junit", "/dev/full", "call::smc_of_guest"];
@@ -107,13 +105,11 @@ fn a_report_that_cannot_be_written_makes_the_run_void() {
     // The log has it all: the report can be made from it.
     let (code, stdout, _) = ended(&holdfast(&["report", out.as_str()]));
     assert_eq!(code, 0, "{stdout}");
+    Ok(())
 }
 
-#[test]
-fn a_run_folder_that_cannot_be_made_starts_nothing() {
-    if qemu().is_none() {
-        return;
-    }
+pub fn a_run_folder_that_cannot_be_made_starts_nothing() -> Result<(), Missing> {
+    trials::qemu()?;
     let (_folder, path) = folder();
     let file = path.join("file");
     fs::write(&file, "").unwrap();
@@ -122,13 +118,14 @@ fn a_run_folder_that_cannot_be_made_starts_nothing() {
         ended(&holdfast(&["run", "--no-provision", "--out", out.as_str(), "call::"]));
     assert_eq!((code, stdout.as_str()), (3, ""), "{stderr}");
     assert!(stderr.contains(&format!("cannot write {out}: Not a directory")), "{stderr}");
+    Ok(())
 }
 
-#[test]
-fn a_killed_run_leaves_no_machine_and_a_void_log() {
-    let Some(mut run) = Run::start() else { return };
+pub fn a_killed_run_leaves_no_machine_and_a_void_log() -> Result<(), Missing> {
+    let mut run = Run::start()?;
     kill_process(run.pid, Signal::KILL).unwrap();
     run.process.wait().unwrap();
     wait_for("end of the machines", || run.machines.iter().all(|pid| is_gone(*pid)));
     is_void(&run.events);
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use camino::Utf8Path;
 
+use super::trials::{self, Missing};
 use super::{ended, folder, holdfast};
 
 /// Replays a file: usage, with this message and nothing that could be taken for a result.
@@ -27,8 +28,7 @@ fn refused_text(text: impl AsRef<[u8]>, message: &str) {
     refused(&file, &format!("{file}:{message}"));
 }
 
-#[test]
-fn files_that_are_no_scenarios_are_told_with_the_place() {
+pub fn files_that_are_no_scenarios_are_told_with_the_place() {
     const HEAD: &str = "title = \"t\"\nrules = [\"P-01\"]\n";
     refused_text("", "1:1: the key `title` is missing");
     refused_text("title = \n", "1:9: ");
@@ -44,19 +44,16 @@ fn files_that_are_no_scenarios_are_told_with_the_place() {
 }
 
 /// Which machine a step can be compiled for depends on the target, and that on QEMU.
-#[test]
-fn a_step_that_makes_no_sense_is_told_with_the_place() {
-    if super::qemu().is_none() {
-        return;
-    }
+pub fn a_step_that_makes_no_sense_is_told_with_the_place() -> Result<(), Missing> {
+    trials::qemu()?;
     refused_text(
         "title = \"t\"\nrules = [\"P-01\"]\nsteps = \"\"\"\nL1  eret L2\nL1  expect all\n\"\"\"\n",
         "5:1: this step is at L1, but the cursor is at L2",
     );
+    Ok(())
 }
 
-#[test]
-fn what_is_no_file_is_told_as_such() {
+pub fn what_is_no_file_is_told_as_such() {
     let (_folder, path) = folder();
     refused(&path, &format!("cannot read {path}: Is a directory"));
     // Endless.

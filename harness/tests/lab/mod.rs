@@ -7,8 +7,8 @@ use std::time::Duration;
 use abi::doorbell::Sweep;
 use abi::job::Status;
 use harness::options::{Options, Strategy};
+use harness::qemu::Qemu;
 use harness::qemu::machine::{JobEnd, Machine};
-use harness::qemu::{self, Qemu};
 use harness::runner::{Planned, Sweeping, Work};
 use harness::target::{CaseEnd, Launch, Outcome, Ring, Target, TargetConfig};
 use model::compile::Program;
@@ -19,11 +19,6 @@ use model::scenario::step::GuestSpec;
 const LONG: Duration = Duration::from_secs(60);
 /// The same for the hypervisor, in its ticks: a case that hangs ends by it, and the machine lives.
 const BUDGET_TICKS: u64 = 5_000_000_000;
-
-/// The QEMU of this machine, or one that was provisioned before; nothing is fetched for a test.
-pub fn qemu() -> Option<Qemu> {
-    qemu::present().inspect_err(|error| eprintln!("skipped: {error}")).ok()
-}
 
 /// The reference hypervisor with this strategy, once below the payload.
 pub fn target(qemu: &Qemu, strategy: Strategy) -> Target {
