@@ -231,7 +231,7 @@ fn why(name: &str, state: &State, why: &str) -> Case {
 
 fn expected(name: &str, state: &State) -> Case {
     let expectation = Expectation {
-        reason: "QEMU checks FPEN on ZCR accesses".into(),
+        reason: "QEMU checks FPEN\non ZCR accesses".into(),
         url: Some("https://example.org/issues/1".into()),
     };
     Case { expectation: Some(expectation), ..case(name, state) }
