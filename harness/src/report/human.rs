@@ -217,7 +217,7 @@ impl<W: Write> Reporter for Human<W> {
                         && group.fingerprint == case.fingerprint
                 });
                 match alike {
-                    Some(group) if !self.all && case.kernel_trace.is_some() => {
+                    Some(group) if !self.all && case.is_traced() && !group.first.is_traced() => {
                         // The one of its kind that was traced tells most.
                         let first = std::mem::replace(&mut group.first, case.clone());
                         group.others.push(first.name);
