@@ -404,11 +404,11 @@ mod tests {
         passed.kernel_trace.as_mut().unwrap().end = KernelTrace::PASSED.into();
         let text = mail(&[passed], &environment);
         fits(&text);
-        let none = "\ntrace     none: in a second run, traced, the kernel did not log that\n\n";
+        let none = "\ntrace     none: in a second run, traced, the kernel did not log that\nkernel  ";
         assert!(text.contains(none), "{text}");
         let text = mail(&[case], &environment);
         fits(&text);
-        let log = "\n\n  Call trace:\n  put+0xd4/0x21c (P)\n  load+0x4/0x8\n\n";
+        let log = "\n\n  put+0xd4/0x21c (P)\n  load+0x4/0x8\n\n";
         assert!(text.contains("\n  (G: a guest, at EL1; the words: "), "{text}");
         assert!(text.contains(log), "{text}");
         assert!(

@@ -158,6 +158,7 @@ pub(crate) fn vmm_log() -> Log {
         },
         Case {
             console: console(dead),
+            kernel_trace: Some(KernelTrace::absent("the host is gone")),
             ..told(
                 "host::state[check=host-za,max_vl=128]",
                 State::Crash,

@@ -26,7 +26,7 @@ const WHY_ALONE: usize = 4;
 const EVENTS: usize = 8;
 const EVENTS_LEAST: usize = 4;
 /// Lines of the host kernel's log shown.
-const LOG: usize = 6;
+const LOG: usize = 4;
 /// Lines that a command line may take.
 const COMMAND: usize = 10;
 /// Hexadecimal digits of a hash that are shown.
@@ -39,8 +39,8 @@ const WORDS_OF_NESTED: &str = "  (L1: guest hypervisor, L2: its guest; Holdfast'
 /// The lines of a failure.
 pub(super) fn lines(environment: &Environment, case: &Case, elsewhere: &Elsewhere) -> Vec<String> {
     let fixed = |why| {
-        let mut parts =
-            vec![difference(environment, case, why), logged(case), machine(environment, case, elsewhere)];
+        let machine = [untraced(case), machine(environment, case, elsewhere)].concat();
+        let mut parts = vec![difference(environment, case, why), logged(case), machine];
         parts.retain(|part| !part.is_empty());
         // With an empty line before each part.
         let room = LINES.saturating_sub(parts.iter().map(|part| part.len() + 1).sum::<usize>() - 1);
@@ -203,7 +203,7 @@ fn logged(case: &Case) -> Vec<String> {
     let Some(splat) = case.findings.first().filter(|_| of_kernel(case)) else { return Vec::new() };
     let log = case.console.lines().skip_while(|text| !text.contains(&splat.what)).skip(1);
     let is_telling = |text: &str| {
-        ["Call trace:", "Internal error:", "kernel BUG at"].iter().any(|word| text.contains(word))
+        ["Internal error:", "kernel BUG at"].iter().any(|word| text.contains(word))
             || text.starts_with(' ') && text.contains("+0x")
     };
     let log = log.take_while(|text| !text.contains("end trace")).filter(|text| is_telling(text));
@@ -211,28 +211,36 @@ fn logged(case: &Case) -> Vec<String> {
     text.collect()
 }
 
-/// What the trace is of; nothing where there is none to show.
-fn heading(case: &Case) -> Vec<String> {
-    let Some(trace) = &case.kernel_trace else { return Vec::new() };
-    let words = match trace.end.as_str() {
-        KernelTrace::PASSED if !is_of_use(case, trace) => {
+/// Why there is no trace; nothing where there is one, or where nobody was to make one.
+fn untraced(case: &Case) -> Vec<String> {
+    let Some(trace) = case.kernel_trace.as_ref().filter(|trace| !is_shown(case, trace)) else {
+        return Vec::new();
+    };
+    let words = match (&trace.absent, trace.end.as_str()) {
+        (Some(_), _) => trace::heading(trace),
+        (None, KernelTrace::PASSED) => {
             "none: in a second run, traced, the kernel did not log that".to_owned()
         }
-        _ if !is_of_use(case, trace) => "none: a second run, traced, failed otherwise".to_owned(),
-        _ => trace::heading(trace),
+        (None, _) => "none: a second run, traced, failed otherwise".to_owned(),
     };
     wrapped("trace     ", &words, 2)
 }
 
-/// Whether the events are worth showing: beside what a kernel logged, those of a run in which it did not are not.
-fn is_of_use(case: &Case, trace: &KernelTrace) -> bool {
-    trace.absent.is_some() || !of_kernel(case) || trace.end == KernelTrace::SAME
+/// Whether there are events, and of use: beside what a kernel logged, those of a run in which it did not are not.
+fn is_shown(case: &Case, trace: &KernelTrace) -> bool {
+    trace.absent.is_none() && (!of_kernel(case) || trace.end == KernelTrace::SAME)
+}
+
+/// What the trace is of; nothing where there is none to show.
+fn heading(case: &Case) -> Vec<String> {
+    let trace = case.kernel_trace.as_ref().filter(|trace| is_shown(case, trace));
+    trace.map_or_else(Vec::new, |trace| wrapped("trace     ", &trace::heading(trace), 2))
 }
 
 /// What the host kernel traced, in at most so many lines.
 fn traced(case: &Case, room: usize) -> Vec<String> {
     let mut text = heading(case);
-    let Some(trace) = case.kernel_trace.as_ref().filter(|trace| is_of_use(case, trace)) else { return text };
+    let Some(trace) = case.kernel_trace.as_ref().filter(|_| !text.is_empty()) else { return text };
     let mut room = EVENTS.min(room.saturating_sub(text.len()));
     let mut events: Vec<Vec<String>> = Vec::new();
     // The last is the nearest to what went wrong.
