@@ -342,6 +342,9 @@ mod tests {
                     no more to its console once it had booted, and that is all"
                 .into();
         case.kernel_trace = Some(KernelTrace::absent("the host failed before any case"));
+        // As long as the machine's whole command line leaves room for.
+        let log = "WARNING: one\n a+0x4/0x8\n b+0x4/0x8\n c+0x4/0x8\n d+0x4/0x8\n";
+        case.console = log.replace("WARNING: one", "it hangs");
         let text = mail(&[case], &environment);
         fits(&text);
         assert!(text.contains("\nconfig    sha256 0123456789ab\n"), "{text}");

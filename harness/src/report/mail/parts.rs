@@ -48,7 +48,9 @@ pub(super) fn lines(environment: &Environment, case: &Case, elsewhere: &Elsewher
     };
     let why = if case.findings.is_empty() { WHY_ALONE } else { WHY };
     // Whole, if it leaves room for the rest.
-    let spare = fixed(why).1.saturating_sub(STEPS_WANTED + 1 + heading(case).len() + EVENTS_LEAST + 1);
+    let of_steps = if steps(case, STEPS_LEAST).is_empty() { 0 } else { STEPS_WANTED + 1 };
+    let of_trace = if heading(case).is_empty() { 0 } else { heading(case).len() + EVENTS_LEAST + 1 };
+    let spare = fixed(why).1.saturating_sub(of_steps + of_trace);
     let (mut parts, room) = fixed(why + spare);
     // With two empty lines.
     let beside = |steps: usize| room.saturating_sub(steps + 2);
