@@ -158,7 +158,8 @@ switch! {
 }
 
 switch! {
-    /// Why a case ended.
+    /// Why a case ended. Where the argument is ESR_EL2, a monitor that runs the guest by KVM has what KVM_RUN gave instead:
+    /// an `errno`, negative, or a reason to exit (the harness's `kvm::exit`).
     End {
         /// The payload said so; the argument is its [`crate::job::Status`].
         Payload = 1, "payload";

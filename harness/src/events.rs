@@ -75,7 +75,7 @@ pub struct Case {
     pub sweep: Option<Sweep>,
     /// What the reference hypervisor counted and saw.
     pub hypervisor: Option<Hypervisor>,
-    /// What the host kernel traced of its KVM; only for the first failure of a kind, on KVM.
+    /// What the host kernel traced of its KVM, for the first failure of a kind, on KVM; or why it was not traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_trace: Option<KernelTrace>,
     /// The end of what the case wrote to the console; only for a case that did not pass.
@@ -107,6 +107,12 @@ impl Case {
             "flaky" => State::Flaky,
             _ => return None,
         })
+    }
+
+    /// Whether the kernel's events stand beside it.
+    #[must_use]
+    pub fn is_traced(&self) -> bool {
+        self.kernel_trace.as_ref().is_some_and(|trace| trace.absent.is_none())
     }
 
     /// Sets the verdict.
@@ -217,6 +223,9 @@ pub struct Scenario {
     pub file: String,
     /// What it checks, in words.
     pub title: String,
+    /// The rules that it checks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
     /// The CPU that it asks for, where that is not the usual one: `all-lengths`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<String>,

@@ -180,7 +180,8 @@ impl Expectations {
             (entry, State::Xfail)
         };
         case.set_verdict(&verdict);
-        case.expectation = Some(Expectation { reason: entry.reason.clone(), url: entry.url.clone() });
+        case.expectation =
+            Some(Expectation { reason: entry.reason.trim().to_owned(), url: entry.url.clone() });
     }
 }
 

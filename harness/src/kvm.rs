@@ -10,6 +10,7 @@
 //! | [`mailbox`] | what travels between harness and agent |
 //! | [`claims`] | what a KVM says that its guests have |
 //! | [`complaint`] | what it did wrong as its user sees it |
+//! | [`exit`] | how KVM_RUN ended a case |
 //! | [`log`] | what a kernel's log says about it |
 //! | [`trace`] | what its trace events tell of a case |
 //! | [`sme`] | the registers of SME as they are planned |
@@ -19,6 +20,7 @@
 pub mod boot;
 pub mod claims;
 pub mod complaint;
+pub mod exit;
 pub mod log;
 pub mod mailbox;
 pub mod sme;

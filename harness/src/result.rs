@@ -182,7 +182,7 @@ pub struct SweepOutcome {
 pub struct HypReport {
     /// Why the case ended; `None` while it ran (it hung) or if the value is unknown.
     pub end: Option<End>,
-    /// By kind of end: the payload's status, or the syndrome of the exit.
+    /// By kind of end: the payload's status, or the syndrome of the exit, on KVM a [`crate::kvm::exit::Gave`].
     pub end_arg: u64,
     /// Where the guest was when the case ended: PC, PSTATE, FAR, HPFAR.
     pub end_at: [u64; 4],

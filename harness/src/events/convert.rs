@@ -80,21 +80,29 @@ fn fingerprint(case: &Case, result: &CaseResult) -> String {
     if let Some(complaint) = result.complaints.first().filter(|_| result.state == State::Fail) {
         return complained::fingerprint(complaint);
     }
-    let mut parts = vec![case.state.clone()];
-    if let Some(arrival) = &result.unexpected {
-        parts.push(format!("{:#x}", arrival.vector));
-        parts.push(esr::describe(arrival.esr));
-    }
-    if let Some(end) = result.hyp.as_ref().and_then(|hyp| hyp.end) {
-        parts.push(end.name().to_owned());
-    }
-    if let Some(position) = case.positions.first() {
-        parts.push(position.symbol.clone());
-    }
-    if parts.len() == 1 {
-        parts.push(result.why.chars().filter(|c| !c.is_ascii_digit()).collect());
-    }
-    digest(&parts.join("\n"))
+    let end = end(&result.state, result.unexpected.as_ref(), result.hyp.as_deref());
+    let parts = match (end, case.positions.first()) {
+        (Some(end), Some(position)) => format!("{end}\n{}", position.symbol),
+        (None, Some(position)) => format!("{}\n{}", case.state, position.symbol),
+        (Some(end), None) => end,
+        (None, None) => format!("{}\n{}", case.state, without_digits(&result.why)),
+    };
+    digest(&parts)
+}
+
+/// How a case ended of which nothing more is known; none if not even that is.
+#[must_use]
+pub fn end(state: &State, unexpected: Option<&record::Arrival>, hyp: Option<&HypReport>) -> Option<String> {
+    let arrival = unexpected.map(|arrival| format!("{:#x}\n{}", arrival.vector, esr::describe(arrival.esr)));
+    let end = hyp.and_then(|hyp| hyp.end).map(|end| end.name().to_owned());
+    let known: Vec<String> = arrival.into_iter().chain(end).collect();
+    (!known.is_empty()).then(|| format!("{}\n{}", state.name(), known.join("\n")))
+}
+
+/// A text without what differs from run to run.
+#[must_use]
+pub fn without_digits(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 /// A short hash of a text.
@@ -201,7 +209,9 @@ fn scenario(source: &Source) -> Scenario {
         .iter()
         .map(|step| Step { line: step.line, text: format!("{} {}", step.place.name(), step.verb) });
     let cpu = (source.guest.cpu == Cpu::AllLengths).then(|| Scenario::ALL_LENGTHS.to_owned());
-    Scenario { file: source.path.clone(), title: source.title.clone(), cpu, steps: steps.collect() }
+    let rules = source.rules.iter().map(|id| rule(id)).collect();
+    let (file, title) = (source.path.clone(), source.title.clone());
+    Scenario { file, title, rules, cpu, steps: steps.collect() }
 }
 
 fn sweep(outcome: &SweepOutcome) -> Sweep {

@@ -20,6 +20,12 @@ pub struct KernelTrace {
 }
 
 impl KernelTrace {
+    /// None, and why.
+    #[must_use]
+    pub fn absent(why: impl Into<String>) -> Self {
+        Self { absent: Some(why.into()), ..Self::default() }
+    }
+
     /// The second run failed in the same way.
     pub const SAME: &'static str = "same";
     /// It failed otherwise.

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 pub(super) fn line(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
-        if c == '\t' {
+        if c == '\t' || c == '\n' {
+            // What has several lines in TOML is one of a report.
             clean.push(' ');
         } else if c.is_control() || is_directional(c) {
             let written = write!(clean, "{}", c.escape_unicode());
@@ -38,5 +39,6 @@ mod tests {
     fn escapes_do_not_reach_the_terminal() {
         assert_eq!(line("a\x1b[2Jb\r\u{202e}c"), "a\\u{1b}[2Jb\\u{d}\\u{202e}c");
         assert_eq!(last_lines("1\n2\n3\n", 2), ["2", "3"]);
+        assert_eq!(line("a reason\nof two lines"), "a reason of two lines");
     }
 }

@@ -34,6 +34,16 @@ pub(super) fn headline(case: &Case) -> String {
     }
 }
 
+/// The rule of what ended before anything was found wrong: a hang or a crash breaks none by itself, so what the scenario is
+/// about, the first rule in words.
+pub(super) fn checked(case: &Case) -> Option<String> {
+    let rules = &case.scenario.as_ref().filter(|_| case.findings.is_empty())?.rules;
+    let (first, others) = rules.split_first()?;
+    let others: Vec<&str> = others.iter().map(|rule| rule.id.as_str()).collect();
+    let also = if others.is_empty() { String::new() } else { format!(" Also {}.", others.join(", ")) };
+    Some(format!("{} (what the scenario checks): {}{also}", first.id, first.words))
+}
+
 /// A case that did not pass, as the report for people shows it, without colors.
 #[must_use]
 pub fn plain(environment: &Environment, case: &Case) -> String {
@@ -61,6 +71,9 @@ pub(super) fn write(to: &mut dyn Write, environment: &Environment, case: &Case) 
         label(to, "why", &line(&case.why))?;
     }
     sweep(to, case)?;
+    if let Some(rule) = checked(case) {
+        label(to, "rule", &line(&rule))?;
+    }
     findings(to, case)?;
     if let Some(arrival) = &case.unexpected {
         unexpected(to, arrival)?;

@@ -132,8 +132,10 @@ impl<W: Write> Human<W> {
         writeln!(self.to)?;
         let shown_in_full = if self.all { usize::MAX } else { KINDS_SHOWN };
         let brief = self.groups.len().saturating_sub(shown_in_full);
+        let mut in_one_line = 0;
         for (index, group) in self.groups.iter().enumerate() {
             if index < brief || (group.state == State::Xfail && !self.all) {
+                in_one_line += 1;
                 let mark = style::of(&group.state);
                 let (name, headline) = (line(&group.first.name), failure::headline(&group.first));
                 let alike = match group.others.len() {
@@ -151,13 +153,12 @@ impl<W: Write> Human<W> {
                 others(&mut self.to, &group.others)?;
             }
         }
-        if brief > 0 {
-            writeln!(
-                self.to,
-                "\n{FAINT}{brief} kinds of failure in one line each: --all shows everything{FAINT:#}"
-            )?;
-        }
-        Ok(())
+        let kinds = match in_one_line {
+            0 => return Ok(()),
+            1 => "1 kind of failure in one line".to_owned(),
+            many => format!("{many} kinds of failure in one line each"),
+        };
+        writeln!(self.to, "\n{FAINT}{kinds}: --all shows everything{FAINT:#}")
     }
 
     fn verdict(&mut self, summary: Option<&Summary>) -> io::Result<()> {
@@ -216,7 +217,7 @@ impl<W: Write> Reporter for Human<W> {
                         && group.fingerprint == case.fingerprint
                 });
                 match alike {
-                    Some(group) if !self.all && case.kernel_trace.is_some() => {
+                    Some(group) if !self.all && case.is_traced() && !group.first.is_traced() => {
                         // The one of its kind that was traced tells most.
                         let first = std::mem::replace(&mut group.first, case.clone());
                         group.others.push(first.name);

@@ -33,14 +33,9 @@ impl<W: Write> Mail<W> {
 }
 
 /// How little a failure tells, to begin with those that tell most: what breaks a rule, then what died, then what only did
-/// not come to an end.
-fn obscurity(case: &Case) -> (bool, bool) {
-    (case.findings.is_empty(), case.verdict() == Some(State::Timeout))
-}
-
-/// Whether the kernel's events stand beside it.
-fn is_traced(case: &Case) -> bool {
-    case.kernel_trace.as_ref().is_some_and(|trace| trace.absent.is_none())
+/// not come to an end; of each, first what was traced.
+fn obscurity(case: &Case) -> (bool, bool, bool) {
+    (case.findings.is_empty(), case.verdict() == Some(State::Timeout), !case.is_traced())
 }
 
 impl<W: Write> Reporter for Mail<W> {
@@ -57,7 +52,7 @@ impl<W: Write> Reporter for Mail<W> {
         match self.kinds.iter_mut().find(alike) {
             Some(kind) => {
                 self.alike += 1;
-                if !is_traced(kind) && is_traced(case) {
+                if !kind.is_traced() && case.is_traced() {
                     *kind = case.clone();
                 }
             }
@@ -309,6 +304,55 @@ mod tests {
     }
 
     #[test]
+    fn of_what_breaks_no_rule_those_come_first_that_were_traced() {
+        let (environment, case) = failure();
+        let of = |fingerprint: &str| Case {
+            state: "timeout".into(),
+            why: format!("{fingerprint} it is"),
+            fingerprint: Some(fingerprint.into()),
+            findings: Vec::new(),
+            ..case.clone()
+        };
+        let text = mail(&[of("one"), traced(of("other"))], &environment);
+        assert!(text.starts_with("Subject: KVM: arm64: other it is\n"), "{text}");
+    }
+
+    #[test]
+    fn what_breaks_no_rule_has_those_of_its_scenario() {
+        let (environment, mut case) = failure();
+        let rule = |id: &str, words: &str| Rule { id: id.into(), words: words.into() };
+        case.scenario.as_mut().unwrap().rules = vec![rule("P-85", "it is so"), rule("P-02", "not told")];
+        let words = "rule      P-85 (what the scenario checks): it is so Also P-02.\n";
+        assert!(!mail(std::slice::from_ref(&case), &environment).contains("what the scenario checks"));
+        case.findings.clear();
+        let text = mail(&[case], &environment);
+        fits(&text);
+        assert!(text.contains(words), "{text}");
+    }
+
+    #[test]
+    fn a_host_that_was_never_greeted_has_its_reason_whole() {
+        let (mut environment, mut case) = failure();
+        environment.kernel.as_mut().unwrap().kvm.clear();
+        let found = Finding { place: Finding::KERNEL.into(), what: "it hangs".into(), ..Finding::default() };
+        case.findings = vec![found];
+        case.scenario.as_mut().unwrap().steps.clear();
+        case.why =
+            "the host failed over KVM before any case: its first job did not end within 20 s: it wrote \
+                    no more to its console once it had booted, and that is all"
+                .into();
+        case.kernel_trace = Some(KernelTrace::absent("the host failed before any case"));
+        // As long as the machine's whole command line leaves room for.
+        let log = "WARNING: one\n a+0x4/0x8\n b+0x4/0x8\n c+0x4/0x8\n d+0x4/0x8\n";
+        case.console = log.replace("WARNING: one", "it hangs");
+        let text = mail(&[case], &environment);
+        fits(&text);
+        assert!(text.contains("\nconfig    sha256 0123456789ab\n"), "{text}");
+        assert!(text.contains(" all\n") && !text.contains('…'), "{text}");
+        assert!(text.contains("\ntrace     none: the host failed before any case\n"), "{text}");
+    }
+
+    #[test]
     fn folders_of_this_machine_stay_here() {
         let (mut environment, case) = failure();
         let path = "/srv/somebody/linux/Image.gz";
@@ -358,9 +402,17 @@ mod tests {
             "noise\n{splat}\npc : put+0xd4/0x21c\nx29: 0 x28: 0\nCall trace:\n put+0xd4/0x21c (P)\n \
              load+0x4/0x8\n---[ end trace 0 ]---\n other+0x1/0x2\n"
         );
-        let text = mail(&[Case { findings: vec![found], console, ..case }], &environment);
+        let case = Case { findings: vec![found], console, ..case };
+        let mut passed = traced(case.clone());
+        passed.kernel_trace.as_mut().unwrap().end = KernelTrace::PASSED.into();
+        let text = mail(&[passed], &environment);
         fits(&text);
-        let log = "\n\n  Call trace:\n  put+0xd4/0x21c (P)\n  load+0x4/0x8\n\n";
+        let none = "\ntrace     none: in a second run, traced, the kernel did not log that\nkernel  ";
+        assert!(text.contains(none), "{text}");
+        let text = mail(&[case], &environment);
+        fits(&text);
+        let log = "\n\n  put+0xd4/0x21c (P)\n  load+0x4/0x8\n\n";
+        assert!(text.contains("\n  (G: a guest, at EL1; the words: "), "{text}");
         assert!(text.contains(log), "{text}");
         assert!(
             text.starts_with("Subject: KVM: arm64: WARNING: arch/arm64/kvm/fpsimd.c:131 at\n  put+0xd4"),

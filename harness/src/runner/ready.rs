@@ -11,6 +11,7 @@ use model::scenario::step::{GuestSpec, L1Mode};
 
 use super::budget::{Budget, Pace};
 use super::{Shared, host};
+use crate::events::KernelTrace;
 use crate::kvm::complaint::Complaint;
 use crate::kvm::log;
 use crate::limits;
@@ -112,6 +113,7 @@ impl StartError {
             result.complaints.push(
                 splat.map_or_else(|| Complaint::new(Complaint::OF_KERNEL, hangs), Complaint::of_kernel),
             );
+            result.kernel_trace = Some(Box::new(KernelTrace::absent("the host failed before any case")));
         }
         self.console().clone_into(&mut result.console);
         result

@@ -13,6 +13,7 @@ use zerocopy::FromBytes as _;
 
 use super::length;
 use crate::kvm::complaint::{self, Complaint};
+use crate::kvm::exit::Gave;
 use crate::qemu::machine::JobEnd;
 use crate::result::{Finding, HypReport, State};
 use crate::target::CaseEnd;
@@ -212,7 +213,9 @@ fn hypervisor_end(end: End, hyp: Option<&HypReport>) -> Verdict {
         End::UnknownExit | End::WildAccess | End::Idle | End::Broken => State::Crash,
         End::BadJob | End::Payload => State::Error,
     };
+    let gave = hyp.and_then(|hyp| Gave::from_arg(hyp.end_arg));
     let mut why = match end {
+        End::UnknownExit if let Some(Gave::Error(_)) = gave => "KVM refuses to run the guest".to_owned(),
         End::Budget => "the guest ran beyond its budget".to_owned(),
         End::UnknownExit => "an exit that the hypervisor does not know".to_owned(),
         End::WildAccess => "an access outside the guest's memory".to_owned(),
@@ -223,11 +226,12 @@ fn hypervisor_end(end: End, hyp: Option<&HypReport>) -> Verdict {
     };
     if let Some(hyp) = hyp {
         let [pc, _, far, _] = hyp.end_at;
+        // A VM that KVM gave up does not say where.
+        let at = if pc == 0 { String::new() } else { format!(" at PC {pc:#x}") };
         // Writing to a string cannot fail.
         let _ = match end {
-            // A KVM does not say where: this is an errno, or a reason to exit.
-            End::UnknownExit | End::WildAccess | End::Broken if hyp.end_at == [0; 4] => {
-                write!(why, ": KVM_RUN gave {:#x}", hyp.end_arg)
+            End::UnknownExit | End::WildAccess | End::Broken if let Some(gave) = gave => {
+                write!(why, ": KVM_RUN gave {gave}{at}")
             }
             End::UnknownExit | End::WildAccess | End::Broken => write!(
                 why,
@@ -406,6 +410,27 @@ mod tests {
         let verdict = cut_short(CaseEnd::Inner(End::Idle), None, &inner, &program, 0, &[], None);
         assert_eq!(verdict.state, State::Crash);
         assert!(verdict.why.starts_with("inner hypervisor: the guest waits"), "{}", verdict.why);
+    }
+
+    #[test]
+    fn an_errno_of_kvm_is_no_reason_to_exit() {
+        let why = |end, gave: Gave, pc| {
+            let hyp = report(Some(end), |hyp| (hyp.end_arg, hyp.end_at) = (gave.to_arg(), [pc, 0, 0, 0]));
+            hypervisor_end(end, Some(&hyp)).why
+        };
+        assert_eq!(
+            why(End::UnknownExit, Gave::Error(5), 0),
+            "KVM refuses to run the guest: KVM_RUN gave errno 5 (EIO)"
+        );
+        assert_eq!(
+            why(End::UnknownExit, Gave::Exit { reason: 5, with: 0 }, 0x4100_0040),
+            "an exit that the hypervisor does not know: KVM_RUN gave exit reason 5 at PC 0x41000040"
+        );
+        assert_eq!(
+            why(End::WildAccess, Gave::Exit { reason: 6, with: 0x900_0000 }, 0x4100_0040),
+            "an access outside the guest's memory: KVM_RUN gave exit reason 6 (KVM_EXIT_MMIO) with 0x9000000 \
+             at PC 0x41000040"
+        );
     }
 
     #[test]

@@ -28,6 +28,7 @@ use super::trace::Tracer;
 use super::vm::{Kind, Vm};
 use super::witness::Witness;
 use crate::kvm::claims::Claims;
+use crate::kvm::exit::Gave;
 
 mod asked;
 mod said;
@@ -49,8 +50,8 @@ enum Exit {
     Breakpoint,
     /// A signal.
     Signal,
-    /// Anything else: the end, and its argument.
-    Other(End, u64),
+    /// Anything else: the end, and what gave it.
+    Other(End, Gave),
 }
 
 /// A case under way.
@@ -213,7 +214,7 @@ impl Case<'_> {
                 Exit::Breakpoint => self.debug(kvm_guest_debug::default())?,
                 Exit::Signal if self.is_late() => self.end(End::Budget, 0),
                 Exit::Signal => {}
-                Exit::Other(end, argument) => self.end(end, argument),
+                Exit::Other(end, gave) => self.end(end, gave.to_arg()),
             }
             self.follow_timer()?;
         }
@@ -263,14 +264,15 @@ impl Case<'_> {
                     Exit::Signal
                 }
                 // An access without a valid syndrome to what is no memory.
-                libc::ENOSYS => Exit::Other(End::WildAccess, 0),
-                other => Exit::Other(End::UnknownExit, u64::from(other.unsigned_abs())),
+                libc::ENOSYS => Exit::Other(End::WildAccess, Gave::Error(errno)),
+                other => Exit::Other(End::UnknownExit, Gave::Error(other)),
             };
         }
         if self.task.report.times > 0 {
             self.stop_trace();
         }
         let run = self.vm.vcpu.get_kvm_run();
+        let unknown = |with| Exit::Other(End::UnknownExit, Gave::Exit { reason: run.exit_reason, with });
         match run.exit_reason {
             KVM_EXIT_MMIO => {
                 // SAFETY: the exit's reason says which member of the union the kernel wrote.
@@ -284,11 +286,7 @@ impl Case<'_> {
             KVM_EXIT_HYPERCALL => {
                 // SAFETY: as above.
                 let call = unsafe { run.__bindgen_anon_1.hypercall };
-                if call.nr == u64::from(abi::doorbell::CALL) {
-                    Exit::Call
-                } else {
-                    Exit::Other(End::UnknownExit, call.nr)
-                }
+                if call.nr == u64::from(abi::doorbell::CALL) { Exit::Call } else { unknown(call.nr) }
             }
             KVM_EXIT_DEBUG => {
                 /// ESR_ELx.EC of BRK.
@@ -301,12 +299,12 @@ impl Case<'_> {
             KVM_EXIT_SYSTEM_EVENT => {
                 // SAFETY: as above.
                 let event = unsafe { run.__bindgen_anon_1.system_event };
-                Exit::Other(End::UnknownExit, u64::from(event.type_))
+                unknown(u64::from(event.type_))
             }
             reason @ (KVM_EXIT_FAIL_ENTRY | KVM_EXIT_INTERNAL_ERROR) => {
-                Exit::Other(End::Broken, u64::from(reason))
+                Exit::Other(End::Broken, Gave::Exit { reason, with: 0 })
             }
-            reason => Exit::Other(End::UnknownExit, u64::from(reason)),
+            _ => unknown(0),
         }
     }
 
@@ -372,6 +370,12 @@ impl Case<'_> {
         // KVM's own GIC gets the timer's by itself.
         let level = self.rung || self.timer_fires && !self.kind.gic;
         self.vm.fd.set_irq_line(line, level).map_err(failed("KVM_IRQ_LINE"))
+    }
+
+    /// Ends the case by the last exit, with what it brought.
+    fn end_by_exit(&mut self, end: End, with: u64) {
+        let reason = self.vm.vcpu.get_kvm_run().exit_reason;
+        self.end(end, Gave::Exit { reason, with }.to_arg());
     }
 
     fn end(&mut self, end: End, argument: u64) {

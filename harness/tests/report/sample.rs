@@ -5,8 +5,8 @@ use abi::place::Place;
 use abi::sysreg::SysReg;
 use harness::events::{
     Arrival, Case, Counter, Emulator, Environment, Expectation, Frame, Hex, Host, Hypervisor, Image, Kernel,
-    KernelEvent, KernelTrace, Log, Position, SCHEMA_VERSION, Scenario, Step, Summary, Sweep, Trace, Witness,
-    convert,
+    KernelEvent, KernelTrace, Log, Position, Rule, SCHEMA_VERSION, Scenario, Step, Summary, Sweep, Trace,
+    Witness, convert,
 };
 use harness::kvm::complaint::{self, Changed, Complaint};
 use harness::result::{CaseResult, State};
@@ -96,6 +96,7 @@ pub(crate) fn vmm_log() -> Log {
     let source = || Scenario {
         file: "suites/host/state.toml".into(),
         title: "the thread of the VMM keeps its registers".into(),
+        rules: ["P-21", "P-22", "P-24"].map(rule).to_vec(),
         cpu: Some(Scenario::ALL_LENGTHS.into()),
         steps: vec![
             Step { line: 15, text: "G fill all".into() },
@@ -127,12 +128,15 @@ pub(crate) fn vmm_log() -> Log {
         )
     };
     let cases = vec![
-        told(
-            "irq::wfi[vl=max]",
-            State::Timeout,
-            "the guest ran beyond its budget: PC 0x41000040",
-            Vec::new(),
-        ),
+        Case {
+            kernel_trace: Some(KernelTrace::absent("only the first 16 kinds of failure are traced")),
+            ..told(
+                "irq::wfi[vl=max]",
+                State::Timeout,
+                "the guest ran beyond its budget: PC 0x41000040",
+                Vec::new(),
+            )
+        },
         told(
             "register-abi::list[check=bad-ids,sve=true]",
             State::Fail,
@@ -154,6 +158,7 @@ pub(crate) fn vmm_log() -> Log {
         },
         Case {
             console: console(dead),
+            kernel_trace: Some(KernelTrace::absent("the host is gone")),
             ..told(
                 "host::state[check=host-za,max_vl=128]",
                 State::Crash,
@@ -231,10 +236,14 @@ fn why(name: &str, state: &State, why: &str) -> Case {
 
 fn expected(name: &str, state: &State) -> Case {
     let expectation = Expectation {
-        reason: "QEMU checks FPEN on ZCR accesses".into(),
+        reason: "QEMU checks FPEN\non ZCR accesses".into(),
         url: Some("https://example.org/issues/1".into()),
     };
     Case { expectation: Some(expectation), ..case(name, state) }
+}
+
+fn rule(id: &str) -> Rule {
+    Rule { id: id.into(), words: model::rules::get(id).unwrap().text.into() }
 }
 
 fn scenario() -> Scenario {
@@ -248,6 +257,7 @@ fn scenario() -> Scenario {
     Scenario {
         file: "suites/nested/eret_keeps_z.toml".into(),
         title: "what L1 leaves in the registers is what L2 finds after an emulated ERET, and back".into(),
+        rules: vec![rule("P-81")],
         cpu: None,
         steps: steps.into_iter().map(|(line, text)| Step { line, text: text.into() }).collect(),
     }

@@ -1,5 +1,7 @@
 //! One failure, part by part: what is wrong and where it was seen are told in full, steps and events as far as there is room.
 
+use abi::place::Place;
+
 use super::columns::{wrapped, wrapped_to};
 use super::command;
 use crate::events::{Case, Environment, Finding, Kernel, KernelTrace, Lane, Scenario};
@@ -14,25 +16,42 @@ const LINES: usize = 37;
 const LANES: usize = 3;
 /// Steps shown around the failing one if there is room, before it and behind it.
 const STEPS: usize = 3;
-/// Lines of steps shown before there are more events than the least, and those shown in any case.
-const STEPS_WANTED: usize = 4;
-const STEPS_LEAST: usize = 2;
+/// Lines of steps, with that of their words, shown before there are more events than the least, and those shown in any case.
+const STEPS_WANTED: usize = 5;
+const STEPS_LEAST: usize = 3;
+/// Lines of the reason shown in any case, beside what is wrong and in its place.
+const WHY: usize = 2;
+const WHY_ALONE: usize = 4;
 /// Lines of trace events of the host kernel shown if there is room, and before there are more steps than the least.
 const EVENTS: usize = 8;
 const EVENTS_LEAST: usize = 4;
 /// Lines of the host kernel's log shown.
-const LOG: usize = 6;
+const LOG: usize = 4;
 /// Lines that a command line may take.
 const COMMAND: usize = 10;
 /// Hexadecimal digits of a hash that are shown.
 const DIGITS: usize = 12;
 
+/// What the steps are told in, for a reader who never saw one.
+const WORDS_OF_GUEST: &str = "  (G: a guest, at EL1; the words: docs/interpreting.md of Holdfast)";
+const WORDS_OF_NESTED: &str = "  (L1: guest hypervisor, L2: its guest; Holdfast's docs/interpreting.md)";
+
 /// The lines of a failure.
 pub(super) fn lines(environment: &Environment, case: &Case, elsewhere: &Elsewhere) -> Vec<String> {
-    let mut parts = vec![difference(environment, case), logged(case), machine(environment, case, elsewhere)];
-    parts.retain(|part| !part.is_empty());
-    // With an empty line before each part.
-    let room = LINES.saturating_sub(parts.iter().map(|part| part.len() + 1).sum::<usize>() - 1);
+    let fixed = |why| {
+        let machine = [untraced(case), machine(environment, case, elsewhere)].concat();
+        let mut parts = vec![difference(environment, case, why), logged(case), machine];
+        parts.retain(|part| !part.is_empty());
+        // With an empty line before each part.
+        let room = LINES.saturating_sub(parts.iter().map(|part| part.len() + 1).sum::<usize>() - 1);
+        (parts, room)
+    };
+    let why = if case.findings.is_empty() { WHY_ALONE } else { WHY };
+    // Whole, if it leaves room for the rest.
+    let of_steps = if steps(case, STEPS_LEAST).is_empty() { 0 } else { STEPS_WANTED + 1 };
+    let of_trace = if heading(case).is_empty() { 0 } else { heading(case).len() + EVENTS_LEAST + 1 };
+    let spare = fixed(why).1.saturating_sub(of_steps + of_trace);
+    let (mut parts, room) = fixed(why + spare);
     // With two empty lines.
     let beside = |steps: usize| room.saturating_sub(steps + 2);
     let least = heading(case).len() + EVENTS_LEAST;
@@ -43,8 +62,8 @@ pub(super) fn lines(environment: &Environment, case: &Case, elsewhere: &Elsewher
     parts.join(&String::new())
 }
 
-/// What was to be found, and what was.
-fn difference(environment: &Environment, case: &Case) -> Vec<String> {
+/// What was to be found, and what was, with the reason in at most so many lines.
+fn difference(environment: &Environment, case: &Case, why: usize) -> Vec<String> {
     let mut text = subject(environment, case);
     text.push(String::new());
     // On KVM there is a command with its name.
@@ -61,8 +80,11 @@ fn difference(environment: &Environment, case: &Case) -> Vec<String> {
         text.extend(wrapped("where     ", &format!("{}{after}{further}", finding.place), 2));
         text.extend(values(finding));
     }
+    if let Some(rule) = failure::checked(case) {
+        text.extend(wrapped("rule      ", &rule, 5));
+    }
     if !case.why.is_empty() {
-        text.extend(wrapped("why       ", &case.why, if case.findings.is_empty() { 4 } else { 2 }));
+        text.extend(wrapped("why       ", &case.why, why));
     }
     text
 }
@@ -128,7 +150,9 @@ fn machine(environment: &Environment, case: &Case, elsewhere: &Elsewhere) -> Vec
     if let Some(kernel) = &environment.kernel {
         text.extend(wrapped("kernel    ", &name(kernel), 2));
         let config = kernel.config_sha256.as_deref().map_or_else(|| "unknown".to_owned(), short);
-        text.extend(wrapped("config    ", &format!("sha256 {config}; {}", kernel.kvm), 1));
+        // One that died before it was greeted has told nothing of its KVM.
+        let kvm = if kernel.kvm.is_empty() { String::new() } else { format!("; {}", kernel.kvm) };
+        text.extend(wrapped("config    ", &format!("sha256 {config}{kvm}"), 1));
     }
     if let Some(emulator) = &environment.emulator {
         text.extend(wrapped("emulator  ", &emulator.version, 1));
@@ -181,7 +205,7 @@ fn logged(case: &Case) -> Vec<String> {
     let Some(splat) = case.findings.first().filter(|_| of_kernel(case)) else { return Vec::new() };
     let log = case.console.lines().skip_while(|text| !text.contains(&splat.what)).skip(1);
     let is_telling = |text: &str| {
-        ["Call trace:", "Internal error:", "kernel BUG at"].iter().any(|word| text.contains(word))
+        ["Internal error:", "kernel BUG at"].iter().any(|word| text.contains(word))
             || text.starts_with(' ') && text.contains("+0x")
     };
     let log = log.take_while(|text| !text.contains("end trace")).filter(|text| is_telling(text));
@@ -189,11 +213,29 @@ fn logged(case: &Case) -> Vec<String> {
     text.collect()
 }
 
+/// Why there is no trace; nothing where there is one, or where nobody was to make one.
+fn untraced(case: &Case) -> Vec<String> {
+    let Some(trace) = case.kernel_trace.as_ref().filter(|trace| !is_shown(case, trace)) else {
+        return Vec::new();
+    };
+    let words = match (&trace.absent, trace.end.as_str()) {
+        (Some(_), _) => trace::heading(trace),
+        (None, KernelTrace::PASSED) => {
+            "none: in a second run, traced, the kernel did not log that".to_owned()
+        }
+        (None, _) => "none: a second run, traced, failed otherwise".to_owned(),
+    };
+    wrapped("trace     ", &words, 2)
+}
+
+/// Whether there are events, and of use: beside what a kernel logged, those of a run in which it did not are not.
+fn is_shown(case: &Case, trace: &KernelTrace) -> bool {
+    trace.absent.is_none() && (!of_kernel(case) || trace.end == KernelTrace::SAME)
+}
+
 /// What the trace is of; nothing where there is none to show.
 fn heading(case: &Case) -> Vec<String> {
-    // Beside what a kernel logged, events of a run in which it did not are of no use.
-    let is_of_use = |trace: &&KernelTrace| !of_kernel(case) || trace.end == KernelTrace::SAME;
-    let trace = case.kernel_trace.as_ref().filter(is_of_use);
+    let trace = case.kernel_trace.as_ref().filter(|trace| is_shown(case, trace));
     trace.map_or_else(Vec::new, |trace| wrapped("trace     ", &trace::heading(trace), 2))
 }
 
@@ -220,14 +262,21 @@ fn steps(case: &Case, room: usize) -> Vec<String> {
     let line_of = |finding: &Finding| Some(finding.line).filter(|line| *line > 0);
     let failing = case.findings.first().and_then(line_of).or(case.stopped_at);
     let index = scenario.steps.iter().position(|step| Some(step.line) == failing).unwrap_or(0);
-    let room = room.min(2 * STEPS + 1);
+    let room = room.min(2 * STEPS + 2);
+    // One line is that of their words.
+    let Some(room) = room.checked_sub(1).filter(|room| *room > 0) else { return Vec::new() };
     // What led to it tells more than what followed.
     let first = index.saturating_sub(STEPS.min(room.saturating_sub(1)));
     let shown = scenario.steps.iter().skip(first).take(room).flat_map(|step| {
         let mark = if Some(step.line) == failing { '>' } else { ' ' };
         wrapped_to(&format!("  {mark} {:>3}  ", step.line), "           ", &step.text, 2)
     });
-    shown.take(room).collect()
+    let mut text: Vec<String> = shown.take(room).collect();
+    if !text.is_empty() {
+        let is_plain = scenario.steps.iter().all(|step| step.text.starts_with(Place::G.name()));
+        text.push(if is_plain { WORDS_OF_GUEST } else { WORDS_OF_NESTED }.to_owned());
+    }
+    text
 }
 
 fn short(hash: &str) -> String {

@@ -12,12 +12,12 @@ use abi::job::Status;
 use model::compile::Program;
 
 use super::{CaseError, Fate, Run};
-use crate::events::KernelTrace;
+use crate::events::{KernelTrace, convert};
 use crate::kvm::complaint::Complaint;
 use crate::kvm::{log, trace};
 use crate::limits;
 use crate::qemu::machine::JobEnd;
-use crate::result::State;
+use crate::result::{HypReport, State};
 use crate::runner::budget::Budget;
 use crate::runner::ready::chain;
 use crate::runner::verdict::{self, Verdict};
@@ -28,43 +28,60 @@ use crate::target::{CaseEnd, Launch, Outcome, OutcomeError, Ring, SweepRun};
 pub(in crate::runner) struct Kinds(Mutex<HashSet<String>>);
 
 impl Kinds {
-    /// Whether this is the first of its kind, of not too many.
-    fn is_new(&self, kind: String) -> bool {
+    /// Takes the first of its kind, of not too many; of any other, why it is not traced.
+    fn take(&self, kind: String) -> Result<(), String> {
         // A set is whole after every operation.
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kinds.len() < limits::TRACED && kinds.insert(kind)
+        if kinds.contains(&kind) {
+            return Err("only the first case of each kind of failure is traced".to_owned());
+        }
+        if kinds.len() >= limits::TRACED {
+            return Err(format!("only the first {} kinds of failure are traced", limits::TRACED));
+        }
+        kinds.insert(kind);
+        Ok(())
     }
 }
 
 /// What is equal for equal failures.
-fn kind(verdict: &Verdict) -> String {
+fn kind(verdict: &Verdict, hyp: Option<&HypReport>) -> String {
     match verdict.findings.first() {
         Some(finding) => model::fingerprint::fingerprint(finding),
         None if let Some(complaint) = verdict.complaints.first() => complaint.kind(),
-        None => {
-            let why = verdict.why.chars().filter(|c| !c.is_ascii_digit());
-            format!("{} {}", verdict.state, why.collect::<String>())
-        }
+        None => convert::end(&verdict.state, verdict.unexpected.as_ref(), hyp)
+            .unwrap_or_else(|| convert::without_digits(&verdict.why)),
     }
+}
+
+/// The same, and where a guest ended that shows no more than that: with it the event log has as many fingerprints.
+fn kind_of_log(verdict: &Verdict, hyp: Option<&HypReport>) -> String {
+    let kind = kind(verdict, hyp);
+    if !verdict.findings.is_empty() || !verdict.complaints.is_empty() {
+        return kind;
+    }
+    let [pc, ..] = hyp.map_or([0; 4], |hyp| hyp.end_at);
+    format!("{kind} {:#x}", verdict.unexpected.map_or(pc, |arrival| arrival.elr))
 }
 
 impl Run<'_> {
     /// What the host kernel traces of the case, if it had this verdict and is the first of its kind.
     pub(super) fn trace(&mut self, verdict: &Verdict) -> Option<KernelTrace> {
         let failed = matches!(verdict.state, State::Fail | State::Crash | State::Timeout);
-        if self.shared.target.kvm().is_none() || !failed || self.fate == Fate::Starved {
+        if self.shared.target.kvm().is_none() || !failed {
             return None;
         }
-        if !self.shared.kinds.is_new(kind(verdict)) {
-            return None;
+        if self.fate == Fate::Starved {
+            return Some(KernelTrace::absent("this machine was too busy to run it once more"));
         }
-        let absent = |why: String| KernelTrace { absent: Some(why), ..KernelTrace::default() };
+        if let Err(why) = self.shared.kinds.take(kind_of_log(verdict, self.hyp.as_deref())) {
+            return Some(KernelTrace::absent(why));
+        }
         if self.fate != Fate::Reusable {
-            return Some(absent("the host is gone".to_owned()));
+            return Some(KernelTrace::absent("the host is gone"));
         }
         Some(self.traced(verdict).unwrap_or_else(|why| {
             self.fate = Fate::Lost;
-            absent(format!("the second run ended early: {why}"))
+            KernelTrace::absent(format!("the second run ended early: {why}"))
         }))
     }
 
@@ -108,8 +125,9 @@ impl Run<'_> {
             let ring = target.ring(machine.memory(), &outcome.header, ring)?;
             Ok(judged(program, end, &outcome, &ring, cut.is_some()))
         });
+        let hyp = self.hyp.as_deref();
         let end = match again {
-            Ok(again) if kind(&again) == kind(verdict) => KernelTrace::SAME,
+            Ok(again) if kind(&again, outcome.hyp.as_deref()) == kind(verdict, hyp) => KernelTrace::SAME,
             Ok(Verdict { state: State::Pass | State::Skip(_), .. }) => KernelTrace::PASSED,
             Ok(_) | Err(_) => KernelTrace::OTHER,
         };
@@ -140,4 +158,47 @@ fn judged(program: &Program, end: CaseEnd, outcome: &Outcome, ring: &[u8], cut: 
         ([], Some(splat)) => Verdict::new(State::Fail, "").with_complaints(vec![Complaint::of_kernel(splat)]),
         (complaints, _) => Verdict::new(State::Fail, "").with_complaints(complaints.to_vec()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use abi::hyp::{End, Harm};
+    use zerocopy::FromZeros;
+
+    use super::*;
+
+    #[test]
+    fn a_kind_is_traced_once_and_only_so_many() {
+        let kinds = Kinds::default();
+        for kind in 0..limits::TRACED {
+            assert_eq!(kinds.take(kind.to_string()), Ok(()));
+        }
+        let refused = |kind: &str| kinds.take(kind.to_owned()).unwrap_err();
+        assert!(refused("0").contains("only the first case of each kind"));
+        assert!(refused("another").contains("only the first 16 kinds"));
+    }
+
+    #[test]
+    fn hangs_differ_by_where_they_are_and_not_by_its_digits() {
+        let hang = |pc: u64| {
+            let hyp = HypReport {
+                end: Some(End::Budget),
+                end_arg: 0,
+                end_at: [pc, 0, 0, 0],
+                fault_reached: 0,
+                fault_lines: [0; 2],
+                disturbed: 0,
+                harm: Harm::NONE,
+                counters: FromZeros::new_zeroed(),
+                trace: Vec::new(),
+            };
+            let verdict = Verdict::new(State::Timeout, format!("it hangs: PC {pc:#x}"));
+            (kind(&verdict, Some(&hyp)), kind_of_log(&verdict, Some(&hyp)))
+        };
+        let [one, other, letter] = [0x4100_8004, 0x4100_7004, 0x4100_a004].map(hang);
+        assert_ne!(one.1, other.1);
+        assert_ne!(one.1, letter.1);
+        // A second run may be stopped at another instruction of the same loop.
+        assert_eq!((&one.0, &one.0), (&other.0, &letter.0));
+    }
 }

@@ -16,7 +16,7 @@ use super::Case;
 impl Case<'_> {
     pub(super) fn write(&mut self, address: u64, value: u64) -> Result<(), VmError> {
         let Some(offset) = doorbell_offset(address) else {
-            self.end(End::WildAccess, address);
+            self.end_by_exit(End::WildAccess, address);
             return Ok(());
         };
         self.job.counters.doorbells += 1;
@@ -25,11 +25,11 @@ impl Case<'_> {
             doorbell::END => self.end(End::Payload, value),
             doorbell::DISTURB => match Disturbance::from_u64(value) {
                 Some(kind) => self.disturb(kind)?,
-                None => self.end(End::UnknownExit, value),
+                None => self.end_by_exit(End::UnknownExit, value),
             },
             doorbell::DISTURB_WAITING => match Disturbance::from_u64(value) {
                 Some(kind) => self.disturb_waiting(kind),
-                None => self.end(End::UnknownExit, value),
+                None => self.end_by_exit(End::UnknownExit, value),
             },
             doorbell::WINDOW => {
                 self.vm.settle();
@@ -53,10 +53,10 @@ impl Case<'_> {
             }
             doorbell::CHECK => match Check::from_u64(value & 0xff) {
                 Some(check) => self.check(check, value >> 8)?,
-                None => self.end(End::UnknownExit, value),
+                None => self.end_by_exit(End::UnknownExit, value),
             },
             doorbell::PUTC => {}
-            _ => self.end(End::UnknownExit, address),
+            _ => self.end_by_exit(End::UnknownExit, address),
         }
         Ok(())
     }
@@ -76,7 +76,7 @@ impl Case<'_> {
             Some(answer) => {
                 self.vm.vcpu.get_kvm_run().__bindgen_anon_1.mmio.data = answer.to_le_bytes();
             }
-            None => self.end(End::WildAccess, address),
+            None => self.end_by_exit(End::WildAccess, address),
         }
     }
 
