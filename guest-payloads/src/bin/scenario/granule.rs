@@ -21,7 +21,8 @@ impl Granule {
         const NOT: u64 = 1;
         /// TGRAN4 and TGRAN64, not implemented. Of TGRAN16 this is 0.
         const NOT_AT_STAGE1: u64 = 15;
-        let field = |low: u32| read!("ID_AA64MMFR0_EL1") >> low & 15;
+        let register = read!("ID_AA64MMFR0_EL1");
+        let field = |low: u32| register >> low & 15;
         let has = |low, low_at_stage1, not_at_stage1| match field(low) {
             AS_STAGE1 => field(low_at_stage1) != not_at_stage1,
             value => value != NOT,
