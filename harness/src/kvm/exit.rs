@@ -24,7 +24,7 @@ impl Gave {
     /// Marks an exit. It is one of ESR_ELx[63:56], which are RES0, so no syndrome is taken for one.
     const EXIT: u64 = 1 << 62;
 
-    /// The number: negative for an `errno`, as ioctls have it in the kernel; else [`Self::EXIT`], in bits 61:54 the reason, and
+    /// The number: negative for an `errno`, as ioctls have it in the kernel; else `EXIT`, in bits 61:54 the reason, and
     /// below them what came with it.
     #[must_use]
     pub fn to_arg(self) -> u64 {
